@@ -1,0 +1,61 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The C++ rules of this project: one set of compiler options for everything.
+
+nvmx_core_library   freestanding code: builds hosted and on bare metal, so no exceptions and no RTTI
+nvmx_cc_library     hosted code
+nvmx_cc_test        GoogleTest tests; gtest, gmock and main come with it
+nvmx_cc_binary      programs
+"""
+
+_COPTS = [
+    "-std=c++20",
+    "-Wall",
+    "-Wextra",
+    "-Werror",
+    "-Wno-unused-parameter",
+    # The programs walk the stacks of their own fibers by frame pointer and name the frames from
+    # the line tables; "for profiling" adds the qualified names of inlined functions.
+    "-fno-omit-frame-pointer",
+    "-mno-omit-leaf-frame-pointer",
+    "-gline-tables-only",
+    "-fdebug-info-for-profiling",
+]
+
+_CORE_COPTS = _COPTS + [
+    "-fno-exceptions",
+    "-fno-rtti",
+]
+
+def nvmx_core_library(name, copts = [], **kwargs):
+    native.cc_library(
+        name = name,
+        copts = _CORE_COPTS + copts,
+        linkstatic = True,
+        **kwargs
+    )
+
+def nvmx_cc_library(name, copts = [], **kwargs):
+    native.cc_library(
+        name = name,
+        copts = _COPTS + copts,
+        linkstatic = True,
+        **kwargs
+    )
+
+def nvmx_cc_binary(name, copts = [], **kwargs):
+    native.cc_binary(
+        name = name,
+        copts = _COPTS + copts,
+        linkstatic = True,
+        **kwargs
+    )
+
+def nvmx_cc_test(name, copts = [], deps = [], size = "small", **kwargs):
+    native.cc_test(
+        name = name,
+        copts = _COPTS + copts,
+        linkstatic = True,
+        size = size,
+        deps = deps + ["@googletest//:gtest_main"],
+        **kwargs
+    )

@@ -1,0 +1,20 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Bazel's own tools load this file; Debian's rules_cc is too new for Bazel 4.2.3."""
+
+cc_binary = native.cc_binary
+cc_import = native.cc_import
+cc_library = native.cc_library
+cc_proto_library = native.cc_proto_library
+cc_test = native.cc_test
+cc_toolchain = native.cc_toolchain
+cc_toolchain_suite = native.cc_toolchain_suite
+fdo_prefetch_hints = native.fdo_prefetch_hints
+fdo_profile = native.fdo_profile
+objc_import = native.objc_import
+objc_library = native.objc_library
+
+def cc_flags_supplier(**kwargs):
+    """Nothing in this workspace asks for make variables of the toolchain."""
+
+def compiler_flag(**kwargs):
+    """Nothing in this workspace selects by compiler."""
