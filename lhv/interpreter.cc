@@ -1,0 +1,245 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "lhv/interpreter.h"
+
+#include "core/vmx/vmcs_field.h"
+#include "core/x86/exception.h"
+#include "lhv/layout.h"
+#include "lhv/operation_sequence.h"
+
+namespace nvmx::lhv {
+namespace {
+
+constexpr size_t kSlotsPerOperation = kOperationBytes / kInstructionBytes;
+
+constexpr uint64_t CodeBase(uint32_t level) { return level == 1 ? kL1CodeBase : kL2CodeBase; }
+
+constexpr bool IsFault(uint8_t vector) {
+  return vector < kFirstInterruptVector && vector != static_cast<uint8_t>(Vector::kNmi);
+}
+
+struct Handler {
+  uint32_t level = 1;
+  uint8_t vector = 0;
+};
+
+std::optional<Handler> HandlerAt(uint64_t rip) {
+  for (const uint32_t level : {1, 2}) {
+    const uint64_t base = level == 1 ? kL1HandlerBase : kL2HandlerBase;
+    const uint64_t offset = rip - base;
+    if (rip < base || offset >= kVectorCount * kHandlerBytes) continue;
+    if (offset % kHandlerBytes != 0) return std::nullopt;
+    return Handler{level, static_cast<uint8_t>(offset / kHandlerBytes)};
+  }
+  return std::nullopt;
+}
+
+}  // namespace
+
+Interpreter::Interpreter(const CpuProgramView& program, uint32_t cpu, ObservationLog& log)
+    : program_(program), cpu_(cpu), log_(log) {}
+
+StepResult Interpreter::Step(GuestCpu& cpu) {
+  // An event may have come right after the last instruction of an operation, and IRET or VM entry
+  // has only now brought control back.
+  Settle(cpu);
+  const uint64_t rip = cpu.Rip();
+  InstructionEnd end;
+  if (const std::optional<Handler> handler = HandlerAt(rip)) {
+    end = RunHandler(cpu, handler->level, handler->vector);
+  } else {
+    const std::optional<Place> place = PlaceOf(rip);
+    if (!place || place->operation >= Code(place->level).size()) return StepResult::kEndOfProgram;
+    end = place->slot % 2 == 0 ? RunInstruction(cpu, *place) : RunErrorRead(cpu, *place);
+  }
+  if (!end.diverted) Settle(cpu);
+  return StepResult::kRan;
+}
+
+bool Interpreter::HasInstructionAt(uint64_t rip) const {
+  if (HandlerAt(rip)) return true;
+  const std::optional<Place> place = PlaceOf(rip);
+  return place && place->operation < Code(place->level).size();
+}
+
+bool Interpreter::IsOperationBoundary(uint64_t rip) const {
+  const std::optional<Place> place = PlaceOf(rip);
+  return place && place->slot == 0 && place->operation <= Code(place->level).size();
+}
+
+std::optional<size_t> Interpreter::L1Operation(uint64_t rip) const {
+  const std::optional<Place> place = PlaceOf(rip);
+  if (!place || place->level != 1 || place->operation >= program_.l1.size()) return std::nullopt;
+  return place->operation;
+}
+
+std::span<const Operation> Interpreter::Code(uint32_t level) const {
+  return level == 1 ? program_.l1 : program_.l2;
+}
+
+std::optional<Interpreter::Place> Interpreter::PlaceOf(uint64_t rip) const {
+  if (rip % kInstructionBytes != 0) return std::nullopt;
+  for (const uint32_t level : {1, 2}) {
+    const uint64_t base = CodeBase(level);
+    if (rip < base || rip - base >= kMaxOperations * kOperationBytes) continue;
+    const uint64_t offset = rip - base;
+    return Place{level, offset / kOperationBytes, offset % kOperationBytes / kInstructionBytes};
+  }
+  return std::nullopt;
+}
+
+Interpreter::Place Interpreter::Settled(Place place, uint64_t scratch) const {
+  const std::span<const Operation> code = Code(place.level);
+  while (place.operation < code.size()) {
+    const Operation& operation = code[place.operation];
+    const Place next_operation{place.level, place.operation + 1, 0};
+    if (place.slot >= 2 * InstructionCount(operation)) {
+      place = next_operation;
+      continue;
+    }
+    // The instruction at the slot, or the one whose error the slot reads, or the one before.
+    const size_t decided_by = place.slot == 0 ? 0 : (place.slot - 1) / 2;
+    const Instruction instruction = InstructionAt(operation, decided_by, {.cpu = cpu_});
+    // VMX instructions of L2 leave L2, so what is in the register then is not their outcome.
+    const bool scratch_is_outcome =
+        place.slot != 0 && place.level == 1 && IsVmxInstruction(instruction.kind);
+    if (scratch_is_outcome && scratch == kScratchAbandoned) {
+      place = next_operation;
+      continue;
+    }
+    if (place.slot % 2 == 0) return place;
+    if (scratch_is_outcome && scratch == kScratchVmfailValid) return place;
+    ++place.slot;
+  }
+  return place;
+}
+
+void Interpreter::Settle(GuestCpu& cpu) {
+  const std::optional<Place> place = PlaceOf(cpu.Rip());
+  if (!place || place->operation >= Code(place->level).size()) return;
+  const Place settled = Settled(*place, cpu.ScratchRegister());
+  if (settled == *place) return;
+  cpu.Jump(OperationAddress(CodeBase(settled.level), settled.operation) +
+           settled.slot * kInstructionBytes);
+  if (settled.operation == Code(settled.level).size()) {
+    log_.Append(
+        {.kind = ObservationKind::kDone, .level = settled.level, .operation = settled.operation});
+  }
+}
+
+InstructionEnd Interpreter::RunInstruction(GuestCpu& cpu, const Place& place) {
+  const Operation& operation = Code(place.level)[place.operation];
+  const size_t number = place.slot / 2;
+  const uint64_t scratch = cpu.ScratchRegister();
+  const Instruction instruction =
+      InstructionAt(operation, number,
+                    {.cpu = cpu_,
+                     .next_rip = OperationAddress(CodeBase(place.level), place.operation + 1),
+                     .scratch = scratch});
+  const InstructionEnd end = cpu.Execute(instruction);
+  if (!end.completed) return end;
+  // Even if control has gone elsewhere: the handlers preserve the register.
+  if (!IsVmxInstruction(instruction.kind) || (!end.carry && !end.zero)) {
+    cpu.SetScratchRegister(ScratchAfter(operation, number, scratch, end.value));
+    NoteValue(place, instruction, end.value);
+  } else if (end.zero && place.level == 1) {
+    cpu.SetScratchRegister(kScratchVmfailValid);
+  } else {
+    NoteVmfail(cpu, place, instruction,
+               end.carry ? ObservationKind::kVmfailInvalid : ObservationKind::kVmfailValid, 0);
+  }
+  return end;
+}
+
+InstructionEnd Interpreter::RunErrorRead(GuestCpu& cpu, const Place& place) {
+  const Instruction failed =
+      InstructionAt(Code(place.level)[place.operation], place.slot / 2, {.cpu = cpu_});
+  const InstructionEnd end = cpu.Execute(
+      {.kind = InstructionKind::kVmread, .first = Encoding(VmcsField::kVmInstructionError)});
+  if (!end.completed) return end;
+  const uint64_t number = end.carry || end.zero ? 0 : end.value;
+  NoteVmfail(cpu, place, failed, ObservationKind::kVmfailValid, number);
+  return end;
+}
+
+InstructionEnd Interpreter::RunHandler(GuestCpu& cpu, uint32_t level, uint8_t vector) {
+  const EventFrame frame = cpu.TopFrame();
+  const std::optional<Place> interrupted = PlaceOf(frame.rip);
+  if (IsFault(vector) && interrupted) {
+    // The end of the operation, not the next operation: this step is repeated if something takes
+    // control before its IRET completes, and must then find the same operation in the frame.
+    cpu.SetResumeRip(OperationAddress(CodeBase(interrupted->level), interrupted->operation) +
+                     (kSlotsPerOperation - 1) * kInstructionBytes);
+  }
+  const Observation observation = EventObservation(level, vector, frame, cpu.ScratchRegister());
+  const InstructionEnd end = cpu.Execute({.kind = InstructionKind::kIret});
+  if (end.completed) log_.Append(observation);
+  return end;
+}
+
+Observation Interpreter::EventObservation(uint32_t level, uint8_t vector, const EventFrame& frame,
+                                          uint64_t scratch) const {
+  Observation observation{.level = level, .operation = kNoOperation, .selector = vector};
+  const std::optional<Place> interrupted = PlaceOf(frame.rip);
+  if (IsFault(vector)) {
+    observation.kind = ObservationKind::kFault;
+    observation.value = frame.error_code;
+    observation.extra = frame.has_error_code ? 1 : 0;
+    if (interrupted) observation.operation = interrupted->operation;
+    return observation;
+  }
+  observation.kind = vector == static_cast<uint8_t>(Vector::kNmi) ? ObservationKind::kNmi
+                                                                  : ObservationKind::kInterrupt;
+  if (interrupted) {
+    // The same place has two addresses: after an instruction, and at the one that follows it.
+    const Place next = Settled(*interrupted, scratch);
+    observation.operation = next.operation;
+    observation.value = next.slot / 2;
+  }
+  return observation;
+}
+
+void Interpreter::NoteValue(const Place& place, const Instruction& instruction, uint64_t value) {
+  Observation observation{.level = place.level,
+                          .operation = place.operation,
+                          .selector = instruction.first,
+                          .value = value};
+  switch (Code(place.level)[place.operation].kind) {
+    case OperationKind::kRdmsr:
+      observation.kind = ObservationKind::kMsrValue;
+      break;
+    case OperationKind::kVmread:
+      observation.kind = ObservationKind::kFieldValue;
+      break;
+    case OperationKind::kVmptrst:
+      observation.kind = ObservationKind::kVmcsPointer;
+      break;
+    case OperationKind::kReadMemory:
+      observation.kind = ObservationKind::kMemoryValue;
+      observation.extra = instruction.width;
+      break;
+    case OperationKind::kCpuid:
+      observation.kind = ObservationKind::kCpuidValue;
+      observation.extra = instruction.second;
+      break;
+    case OperationKind::kObserveExit:
+      observation.kind = ObservationKind::kVmExit;
+      break;
+    default:
+      return;
+  }
+  log_.Append(observation);
+}
+
+void Interpreter::NoteVmfail(GuestCpu& cpu, const Place& place, const Instruction& instruction,
+                             ObservationKind kind, uint64_t number) {
+  const OperationKind operation = Code(place.level)[place.operation].kind;
+  cpu.SetScratchRegister(InstructionsAreIndependent(operation) ? 0 : kScratchAbandoned);
+  log_.Append({.kind = kind,
+               .level = place.level,
+               .operation = place.operation,
+               .selector = static_cast<uint64_t>(instruction.kind),
+               .value = number,
+               .extra = instruction.first});
+}
+
+}  // namespace nvmx::lhv

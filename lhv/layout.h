@@ -1,0 +1,66 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// Where the code, the data and the event handlers of a guest program lie. Linear and physical
+// addresses are equal for the data; the code and the handlers exist as values of RIP.
+#ifndef NVMX_LHV_LAYOUT_H_
+#define NVMX_LHV_LAYOUT_H_
+
+#include <cstdint>
+
+namespace nvmx::lhv {
+
+// The length of every instruction of a guest program, and what RIP advances by when one completes.
+inline constexpr uint64_t kInstructionBytes = 8;
+
+// The distance between the first instructions of two consecutive operations.
+inline constexpr uint64_t kOperationBytes = 0x1000;
+
+// The first operation of L1 and of L2.
+inline constexpr uint64_t kL1CodeBase = 0x1000'0000;
+inline constexpr uint64_t kL2CodeBase = 0x2000'0000;
+inline constexpr uint64_t kMaxOperations = (kL2CodeBase - kL1CodeBase) / kOperationBytes;
+
+// The handler of vector v, in L1 and in L2, begins at base + v * kHandlerBytes.
+inline constexpr uint64_t kL1HandlerBase = 0x3000'0000;
+inline constexpr uint64_t kL2HandlerBase = 0x3800'0000;
+inline constexpr uint64_t kHandlerBytes = 0x1000;
+inline constexpr uint64_t kVectorCount = 256;
+
+// CPU i owns the physical memory [WindowOf(i), WindowOf(i) + kWindowBytes).
+inline constexpr uint64_t kWindowBase = 0x10'0000;
+inline constexpr uint64_t kWindowBytes = 0x10'0000;
+
+// The parts of a window, as offsets. The memory blocks of a program end before kBlocksEnd; those
+// that ask for no place are laid out from kFirstBlock on. Stacks grow down from the two tops. What
+// lies from kL1StackTop on is the machine's: it fills the tables there if it needs them.
+inline constexpr uint64_t kFirstBlock = 0x1'0000;
+inline constexpr uint64_t kBlocksEnd = 0xE'0000;
+inline constexpr uint64_t kL2StackTop = 0xE'8000;
+inline constexpr uint64_t kL1StackTop = 0xF'0000;
+inline constexpr uint64_t kGdtOffset = 0xF'8000;
+inline constexpr uint64_t kTssOffset = 0xF'8800;
+inline constexpr uint64_t kL1IdtOffset = 0xF'9000;
+inline constexpr uint64_t kL2IdtOffset = 0xF'A000;
+inline constexpr uint64_t kPageTableOffset = 0xF'C000;
+
+// The address of the first instruction of operation `index` of the code at `base`.
+constexpr uint64_t OperationAddress(uint64_t base, uint64_t index) {
+  return base + index * kOperationBytes;
+}
+
+// The first instruction of the handler of `vector`; base is kL1HandlerBase or kL2HandlerBase.
+constexpr uint64_t HandlerAddress(uint64_t base, uint8_t vector) {
+  return base + vector * kHandlerBytes;
+}
+
+// The first byte of the physical memory that the CPU owns.
+constexpr uint64_t WindowOf(uint32_t cpu) { return kWindowBase + cpu * kWindowBytes; }
+
+// The segment selectors of both levels: flat segments of a 64-bit kernel.
+inline constexpr uint16_t kCodeSelector = 0x8;
+inline constexpr uint16_t kDataSelector = 0x10;
+inline constexpr uint16_t kTssSelector = 0x18;
+
+}  // namespace nvmx::lhv
+
+#endif  // NVMX_LHV_LAYOUT_H_

@@ -1,0 +1,88 @@
+// SPDX-License-Identifier: Apache-2.0
+#ifndef NVMX_LHV_OPERATION_ASSEMBLER_H_
+#define NVMX_LHV_OPERATION_ASSEMBLER_H_
+
+#include <cstdint>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "lhv/baseline.h"
+#include "lhv/memory_blocks.h"
+#include "lhv/program.h"
+#include "lhv/source_reader.h"
+
+namespace nvmx::lhv {
+
+struct OperationSyntax;
+
+// Turns the lists of one level of one CPU (setup and run, or l2) into operations.
+class OperationAssembler {
+ public:
+  // Level 1 or 2. The reader, which takes the errors, and the blocks must outlive this object.
+  OperationAssembler(SourceReader& reader, MemoryBlocks& blocks, uint32_t level,
+                     uint32_t cpu_count);
+
+  // Appends what the list stands for; an undefined or null node stands for nothing. `what` names
+  // the list in errors.
+  void AppendList(const YAML::Node& list, const std::string& what);
+
+  // What has been appended, and the line of the source of each operation.
+  const std::vector<Operation>& operations() const { return operations_; }
+  const std::vector<int>& lines() const { return lines_; }
+
+ private:
+  friend struct OperationSyntax;
+
+  // One element of a list.
+  struct Item {
+    const OperationSyntax& syntax;
+    YAML::Node at;        // the element itself
+    YAML::Node argument;  // null if it has none
+    std::string name() const;
+  };
+
+  void AppendItem(const YAML::Node& element);
+  void Append(const Item& item, const Operation& operation);
+  void AppendAll(const Item& item, const std::vector<Operation>& operations);
+  bool CheckNoArgument(const Item& item);
+
+  // One function per form of argument; each appends the operations of the item.
+  void AppendPlain(const Item& item);
+  void AppendWithAddress(const Item& item);
+  void AppendVmread(const Item& item);
+  void AppendVmwrite(const Item& item);
+  void AppendVmwriteControl(const Item& item);
+  void AppendVmEntry(const Item& item);
+  void AppendObserveExit(const Item& item);
+  void AppendCpuid(const Item& item);
+  void AppendRdmsr(const Item& item);
+  void AppendWrmsr(const Item& item);
+  void AppendMemoryAccess(const Item& item);
+  void AppendSend(const Item& item);
+  void AppendSendWithVector(const Item& item);
+  void AppendEnterVmx(const Item& item);
+  void AppendBaselineVmcs(const Item& item);
+  void AppendUseMsrList(const Item& item);
+
+  // The address that keys address, or address_of with offset, of the argument stand for.
+  std::optional<AddressOperand> MemoryAddress(const Item& item, uint64_t width);
+  // The value that keys value, address_of with offset, or count_of of the argument stand for.
+  std::optional<AddressOperand> Value(const Item& item, uint64_t max);
+  std::optional<uint64_t> ControlBits(uint32_t encoding, const YAML::Node& list);
+  std::optional<uint32_t> ExitFields(const YAML::Node& list);
+  std::optional<uint32_t> Destination(const Item& item, const YAML::Node& node);
+  // The destination in the argument, a map that may have these keys.
+  std::optional<uint32_t> DestinationOf(const Item& item, const std::vector<std::string>& keys);
+
+  SourceReader& reader_;
+  MemoryBlocks& blocks_;
+  const uint32_t level_;
+  const uint32_t cpu_count_;
+  std::vector<Operation> operations_;
+  std::vector<int> lines_;
+};
+
+}  // namespace nvmx::lhv
+
+#endif  // NVMX_LHV_OPERATION_ASSEMBLER_H_

@@ -1,0 +1,72 @@
+// SPDX-License-Identifier: Apache-2.0
+#ifndef NVMX_LHV_PROGRAM_H_
+#define NVMX_LHV_PROGRAM_H_
+
+#include <cstddef>
+#include <cstdint>
+#include <span>
+
+namespace nvmx::lhv {
+
+// What one operation does. Most are one instruction; the rest are short sequences that an L1 needs
+// as a whole (Interpreter tells where an event can come between).
+enum class OperationKind : uint16_t {
+  kInitializeVmxRegion,  // value: address; writes the VMCS revision identifier there
+  kVmxon,                // value: address
+  kVmxoff,
+  kVmclear,           // value: address
+  kVmptrld,           // value: address
+  kVmptrst,           // value: address
+  kVmread,            // selector: field encoding
+  kVmwrite,           // selector: field encoding, value
+  kVmwriteControl,    // selector: encoding of a control field, value: the bits wanted; what the
+                      // capability MSR demands is added and what it does not allow is dropped
+  kVmwriteHostState,  // every host-state field but RIP
+  kSetHostRip,        // value: index of an operation of L1
+  kVmlaunch,
+  kVmresume,
+  kObserveExit,      // selector: bit n: kExitFields[n] of exit_fields.h
+  kAdvanceGuestRip,  // past the instruction that caused the VM exit
+  kVmcall,
+  kCpuid,          // selector: leaf, value: subleaf
+  kRdmsr,          // selector: index
+  kWrmsr,          // selector: index, value
+  kReadMemory,     // selector: width in bytes, value: address
+  kWriteMemory,    // selector: width in bytes, value: address, extra: what is written
+  kSendNmi,        // selector: destination
+  kSendInterrupt,  // selector: destination, value: vector
+  kSendInit,       // selector: destination
+  kSendSipi,       // selector: destination, value: vector (number of the 4-KByte page)
+  kIret,           // to the next operation; ends blocking by NMI
+  kHlt,
+  kNop,
+};
+
+// Bits of Operation::flags.
+// `value` is an offset in the window of the CPU.
+inline constexpr uint16_t kValueIsWindowOffset = 1 << 0;
+
+// Destinations of the operations that send; all others are CPU numbers.
+inline constexpr uint32_t kToSelf = 0xFFFF'FFFE;
+inline constexpr uint32_t kToAllOthers = 0xFFFF'FFFF;
+
+struct Operation {
+  OperationKind kind = OperationKind::kNop;
+  uint16_t flags = 0;
+  uint32_t selector = 0;
+  uint64_t value = 0;
+  uint64_t extra = 0;
+
+  friend constexpr bool operator==(const Operation&, const Operation&) = default;
+};
+
+// The program of one CPU. L1 first performs its setup, the operations before run_begin.
+struct CpuProgramView {
+  std::span<const Operation> l1;
+  size_t run_begin = 0;
+  std::span<const Operation> l2;
+};
+
+}  // namespace nvmx::lhv
+
+#endif  // NVMX_LHV_PROGRAM_H_
