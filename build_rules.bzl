@@ -17,6 +17,7 @@ _COPTS = [
     # the line tables; "for profiling" adds the qualified names of inlined functions.
     "-fno-omit-frame-pointer",
     "-mno-omit-leaf-frame-pointer",
+    "-fno-optimize-sibling-calls",
     "-gline-tables-only",
     "-fdebug-info-for-profiling",
 ]
