@@ -1,0 +1,275 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// Every NVMX_CONTROL_RULE of entry_rules.def: what breaks it is refused with VMfailValid 7 by that
+// rule, and its neighbours are accepted.
+#include "core/nested/entry_checks.h"
+#include "core/testing/entry_rule_cases.h"
+#include "core/testing/matchers.h"
+#include "core/vmx/controls.h"
+#include "core/vmx/interruption_info.h"
+#include "core/vmx/msr_list.h"
+#include "gtest/gtest.h"
+
+namespace nvmx {
+namespace {
+
+using S = EntrySubject;
+
+constexpr VmcsField kPin = VmcsField::kPinBasedControls;
+constexpr VmcsField kPrimary = VmcsField::kPrimaryProcessorBasedControls;
+constexpr VmcsField kExit = VmcsField::kVmExitControls;
+constexpr VmcsField kEntry = VmcsField::kVmEntryControls;
+
+// Clears each bit that must be 1 and sets each that must be 0, one at a time.
+EntryChanges EachReservedBit(VmcsField field, uint64_t capability) {
+  EntryChanges changes;
+  for (unsigned bit = 0; bit < 32; ++bit) {
+    const auto mask = uint64_t{1} << bit;
+    if ((capability & mask) != 0) {
+      changes.push_back({"bit " + std::to_string(bit) + " is 0",
+                         [field, mask](S& s) { s.ClearBits(field, mask); }});
+    } else if ((capability >> 32 & mask) == 0) {
+      changes.push_back({"bit " + std::to_string(bit) + " is 1",
+                         [field, mask](S& s) { s.SetBits(field, mask); }});
+    }
+  }
+  return changes;
+}
+
+// On a CPU without the TRUE capability MSRs the default1 controls must be 1.
+void WithoutTrueMsrs(S& s) {
+  s.offered.basic &= ~VmxBasic::kTrueControls;
+  s.offered.true_pinbased_ctls = 0;
+  s.offered.true_procbased_ctls = 0;
+  s.offered.true_exit_ctls = 0;
+  s.offered.true_entry_ctls = 0;
+  s.v = ValidVmcs12(s.offered);
+}
+
+void Inject(S& s, InterruptionInformation event) {
+  s.v.Set<VmcsField::kVmEntryInterruptionInformation>(event.value());
+}
+EntryChange Injecting(const char* what, InterruptionType type, uint8_t vector,
+                      bool error_code = false) {
+  return {what, [=](S& s) { Inject(s, InterruptionInformation::Make(type, vector, error_code)); }};
+}
+
+struct PinBasedReservedBits {
+  static EntryChanges Breaking() {
+    return EachReservedBit(kPin, BuildOfferedCapabilities().PinBasedControls());
+  }
+  static EntryChanges Accepted() {
+    return {{"no optional control",
+             [](S& s) { s.ClearBits(kPin, PinBased::kNmiExiting | PinBased::kVirtualNmis); }},
+            {"without the TRUE MSRs the others decide", WithoutTrueMsrs}};
+  }
+};
+
+struct PrimaryProcessorBasedReservedBits {
+  static EntryChanges Breaking() {
+    EntryChanges changes =
+        EachReservedBit(kPrimary, BuildOfferedCapabilities().PrimaryProcessorBasedControls());
+    changes.push_back({"a default1 control is 0 and the CPU has no TRUE MSRs", [](S& s) {
+                         WithoutTrueMsrs(s);
+                         s.ClearBits(kPrimary, PrimaryProcessorBased::kCr3LoadExiting);
+                       }});
+    return changes;
+  }
+  static EntryChanges Accepted() {
+    return {{"no optional control",
+             [](S& s) { s.ClearBits(kPrimary, PrimaryProcessorBased::kHltExiting); }},
+            {"every optional control", [](S& s) {
+               s.SetBits(kPrimary, PrimaryProcessorBased::kHltExiting |
+                                       PrimaryProcessorBased::kNmiWindowExiting);
+             }}};
+  }
+};
+
+struct Cr3TargetCount {
+  static EntryChanges Breaking() {
+    return {{"1, none offered", [](S& s) { s.v.Set<VmcsField::kCr3TargetCount>(1); }},
+            {"5 of 4", [](S& s) {
+               s.offered.misc |= uint64_t{4} << VmxMisc::kCr3TargetCountShift;
+               s.v.Set<VmcsField::kCr3TargetCount>(5);
+             }}};
+  }
+  static EntryChanges Accepted() {
+    return {{"0", [](S& s) { s.v.Set<VmcsField::kCr3TargetCount>(0); }},
+            {"4 of 4", [](S& s) {
+               s.offered.misc |= uint64_t{4} << VmxMisc::kCr3TargetCountShift;
+               s.v.Set<VmcsField::kCr3TargetCount>(4);
+             }}};
+  }
+};
+
+struct VirtualNmisNeedNmiExiting {
+  static EntryChanges Breaking() {
+    return {{"virtual NMIs without NMI exiting",
+             [](S& s) { s.ClearBits(kPin, PinBased::kNmiExiting); }}};
+  }
+  static EntryChanges Accepted() {
+    return {{"NMI exiting without virtual NMIs",
+             [](S& s) { s.ClearBits(kPin, PinBased::kVirtualNmis); }}};
+  }
+};
+
+struct NmiWindowNeedsVirtualNmis {
+  static EntryChanges Breaking() {
+    return {{"NMI exiting only",
+             [](S& s) {
+               s.ClearBits(kPin, PinBased::kVirtualNmis);
+               s.SetBits(kPrimary, PrimaryProcessorBased::kNmiWindowExiting);
+             }},
+            {"neither NMI control", [](S& s) {
+               s.ClearBits(kPin, PinBased::kNmiExiting | PinBased::kVirtualNmis);
+               s.SetBits(kPrimary, PrimaryProcessorBased::kNmiWindowExiting);
+             }}};
+  }
+  static EntryChanges Accepted() {
+    return {{"NMI window with virtual NMIs",
+             [](S& s) { s.SetBits(kPrimary, PrimaryProcessorBased::kNmiWindowExiting); }}};
+  }
+};
+
+struct VmExitReservedBits {
+  static EntryChanges Breaking() {
+    return EachReservedBit(kExit, BuildOfferedCapabilities().VmExitControls());
+  }
+  static EntryChanges Accepted() {
+    return {{"nothing saved or loaded but what must be", [](S& s) {
+               s.ClearBits(kExit, VmExit::kSaveDebugControls | VmExit::kSaveIa32Pat |
+                                      VmExit::kLoadIa32Pat | VmExit::kSaveIa32Efer |
+                                      VmExit::kLoadIa32Efer);
+             }}};
+  }
+};
+
+struct VmEntryReservedBits {
+  static EntryChanges Breaking() {
+    return EachReservedBit(kEntry, BuildOfferedCapabilities().VmEntryControls());
+  }
+  static EntryChanges Accepted() {
+    return {{"nothing loaded but what must be", [](S& s) {
+               s.ClearBits(kEntry, VmEntry::kLoadDebugControls | VmEntry::kLoadIa32Pat |
+                                       VmEntry::kLoadIa32Efer);
+             }}};
+  }
+};
+
+// The three lists have the same rule; msr_list_area_test.cc has its details.
+template <VmcsField Address, VmcsField Count>
+struct MsrListRule {
+  static EntryChange Area(const char* what, uint64_t address, uint64_t count) {
+    return {what, [=](S& s) {
+              s.v.Set<Address>(address);
+              s.v.Set<Count>(count);
+            }};
+  }
+  static EntryChanges Breaking() {
+    const uint64_t end = uint64_t{1} << BuildOfferedCapabilities().physical_address_width;
+    return {Area("not aligned", 0x1008, 1), Area("one entry beyond the width", end - 16, 2),
+            Area("513 entries", 0x1000, 513), Area("bit 63 of the address", uint64_t{1} << 63, 1)};
+  }
+  static EntryChanges Accepted() {
+    const uint64_t end = uint64_t{1} << BuildOfferedCapabilities().physical_address_width;
+    return {Area("empty, address misaligned and too wide", ~uint64_t{0}, 0),
+            Area("the last entry within the width", end - 16, 1), Area("512 entries", 0x1010, 512)};
+  }
+};
+struct VmExitMsrStoreList
+    : MsrListRule<VmcsField::kVmExitMsrStoreAddress, VmcsField::kVmExitMsrStoreCount> {};
+struct VmExitMsrLoadList
+    : MsrListRule<VmcsField::kVmExitMsrLoadAddress, VmcsField::kVmExitMsrLoadCount> {};
+struct VmEntryMsrLoadList
+    : MsrListRule<VmcsField::kVmEntryMsrLoadAddress, VmcsField::kVmEntryMsrLoadCount> {};
+
+struct InjectionType {
+  static EntryChanges Breaking() {
+    return {Injecting("type 1", InterruptionType::kReserved, 0),
+            Injecting("type 7, monitor trap flag not offered", InterruptionType::kOtherEvent, 0)};
+  }
+  static EntryChanges Accepted() {
+    return {Injecting("external interrupt", InterruptionType::kExternalInterrupt, 0x20),
+            Injecting("hardware exception", InterruptionType::kHardwareException, 6),
+            {"type 1, not valid", [](S& s) {
+               s.v.Set<VmcsField::kVmEntryInterruptionInformation>(
+                   uint32_t{1} << InterruptionInformation::kTypeShift);
+             }}};
+  }
+};
+
+struct InjectionVector {
+  static EntryChanges Breaking() {
+    return {Injecting("NMI with vector 3", InterruptionType::kNmi, 3),
+            Injecting("NMI with vector 0", InterruptionType::kNmi, 0),
+            Injecting("hardware exception 32", InterruptionType::kHardwareException, 32),
+            Injecting("hardware exception 255", InterruptionType::kHardwareException, 255)};
+  }
+  static EntryChanges Accepted() {
+    return {Injecting("NMI with vector 2", InterruptionType::kNmi, 2),
+            Injecting("hardware exception 31", InterruptionType::kHardwareException, 31),
+            Injecting("external interrupt 255", InterruptionType::kExternalInterrupt, 255),
+            {"NMI with vector 3, not valid",
+             [](S& s) { s.v.Set<VmcsField::kVmEntryInterruptionInformation>(0x203); }}};
+  }
+};
+
+struct InjectionReservedBits {
+  static EntryChanges Breaking() {
+    EntryChanges changes;
+    for (unsigned bit = 12; bit <= 30; ++bit) {
+      changes.push_back(
+          {"bit " + std::to_string(bit), [bit](S& s) {
+             Inject(s, InterruptionInformation(InterruptionInformation::Nmi().value() | 1u << bit));
+           }});
+    }
+    return changes;
+  }
+  static EntryChanges Accepted() {
+    return {{"every reserved bit, not valid", [](S& s) {
+               s.v.Set<VmcsField::kVmEntryInterruptionInformation>(
+                   InterruptionInformation::kReservedOnEntry);
+             }}};
+  }
+};
+
+std::vector<EntryRuleCase> Cases() {
+  return {
+#define NVMX_CONTROL_RULE(name, condition, source) \
+  {#name, 0, source, name::Breaking(), name::Accepted()},
+#include "core/nested/entry_rules.def"
+  };
+}
+
+class ControlRuleTest : public testing::TestWithParam<EntryRuleCase> {};
+
+TEST_P(ControlRuleTest, WhatBreaksTheRuleIsVmfailValid7) {
+  ForEachChange(GetParam().breaking, [](const S& s) {
+    EXPECT_THAT(CheckControlsAndHostState(s.v, s.offered),
+                RefusedBy(VmInstructionError::kVmEntryWithInvalidControlFields, GetParam().rule));
+  });
+}
+
+TEST_P(ControlRuleTest, TheNeighbourIsAccepted) {
+  ForEachChange(GetParam().accepted, [](const S& s) {
+    EXPECT_EQ(CheckControlsAndHostState(s.v, s.offered), std::nullopt);
+  });
+}
+
+TEST_P(ControlRuleTest, TheRuleCitesTheManual) {
+  EXPECT_EQ(GetParam().source.substr(0, 16), "SDM Vol. 3C, 27.");
+}
+
+INSTANTIATE_TEST_SUITE_P(EntryRules, ControlRuleTest, testing::ValuesIn(Cases()), RuleName);
+
+TEST(ControlRuleOrderTest, ControlsAreCheckedBeforeHostState) {
+  EntrySubject s;
+  s.v.Set<VmcsField::kHostCr0>(0);
+  s.v.Set<VmcsField::kVmEntryControls>(0);
+  EXPECT_THAT(
+      CheckControlsAndHostState(s.v, s.offered),
+      RefusedBy(VmInstructionError::kVmEntryWithInvalidControlFields, "VmEntryReservedBits"));
+}
+
+}  // namespace
+}  // namespace nvmx

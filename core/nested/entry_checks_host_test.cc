@@ -1,0 +1,171 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// Every NVMX_HOST_RULE of entry_rules.def: what breaks it is refused with VMfailValid 8 by that
+// rule, and its neighbours are accepted.
+#include "core/nested/entry_checks.h"
+#include "core/testing/entry_rule_cases.h"
+#include "core/testing/matchers.h"
+#include "core/vmx/controls.h"
+#include "core/x86/control_registers.h"
+#include "core/x86/efer.h"
+#include "gtest/gtest.h"
+
+namespace nvmx {
+namespace {
+
+using S = EntrySubject;
+
+template <VmcsField F>
+EntryChange Setting(std::string what, uint64_t value) {
+  return {std::move(what), [value](S& s) { s.v.Set<F>(value); }};
+}
+template <VmcsField F>
+EntryChange Flipping(std::string what, uint64_t bits) {
+  return {std::move(what), [bits](S& s) { s.v.Set<F>(s.v.Get<F>() ^ bits); }};
+}
+
+struct HostCr0 {
+  static EntryChanges Breaking() {
+    return {Flipping<VmcsField::kHostCr0>("PE is 0", Cr0::kPe),
+            Flipping<VmcsField::kHostCr0>("NE is 0", Cr0::kNe),
+            Flipping<VmcsField::kHostCr0>("PG is 0", Cr0::kPg),
+            Flipping<VmcsField::kHostCr0>("bit 32 is 1", uint64_t{1} << 32),
+            Flipping<VmcsField::kHostCr0>("bit 63 is 1", uint64_t{1} << 63)};
+  }
+  static EntryChanges Accepted() {
+    return {Flipping<VmcsField::kHostCr0>("WP is 0", Cr0::kWp),
+            Flipping<VmcsField::kHostCr0>("TS is 1", Cr0::kTs)};
+  }
+};
+
+struct HostCr4 {
+  static EntryChanges Breaking() {
+    return {Flipping<VmcsField::kHostCr4>("VMXE is 0", Cr4::kVmxe),
+            Flipping<VmcsField::kHostCr4>("LA57 is 1, the CPU has it not", Cr4::kLa57),
+            Flipping<VmcsField::kHostCr4>("bit 63 is 1", uint64_t{1} << 63)};
+  }
+  static EntryChanges Accepted() {
+    return {Flipping<VmcsField::kHostCr4>("OSFXSR is 0", Cr4::kOsfxsr),
+            Flipping<VmcsField::kHostCr4>("PGE is 1", Cr4::kPge)};
+  }
+};
+
+struct HostCr3Width {
+  static EntryChanges Breaking() {
+    return {Setting<VmcsField::kHostCr3>("bit 39 of 39", uint64_t{1} << 39),
+            Setting<VmcsField::kHostCr3>("bit 63", uint64_t{1} << 63)};
+  }
+  static EntryChanges Accepted() {
+    return {Setting<VmcsField::kHostCr3>("bits 38:0", (uint64_t{1} << 39) - 1),
+            Setting<VmcsField::kHostCr3>("0", 0)};
+  }
+};
+
+struct HostPat {
+  static EntryChanges Breaking() {
+    return {Setting<VmcsField::kHostIa32Pat>("type 2 in entry 0", 0x02),
+            Setting<VmcsField::kHostIa32Pat>("type 3 in entry 7", uint64_t{3} << 56),
+            Setting<VmcsField::kHostIa32Pat>("type 8 in entry 1", 0x0800)};
+  }
+  static EntryChanges Accepted() {
+    return {Setting<VmcsField::kHostIa32Pat>("types 7, 6, 5, 4, 1 and 0", 0x0000'0007'0605'0401),
+            {"type 2, but IA32_PAT is not loaded", [](S& s) {
+               s.v.Set<VmcsField::kHostIa32Pat>(2);
+               s.ClearBits(VmcsField::kVmExitControls, VmExit::kLoadIa32Pat);
+             }}};
+  }
+};
+
+struct HostEfer {
+  static EntryChanges Breaking() {
+    return {Flipping<VmcsField::kHostIa32Efer>("LMA is 0", Efer::kLma),
+            Flipping<VmcsField::kHostIa32Efer>("LME is 0", Efer::kLme),
+            Flipping<VmcsField::kHostIa32Efer>("reserved bit 1", 2),
+            Flipping<VmcsField::kHostIa32Efer>("reserved bit 63", uint64_t{1} << 63),
+            {"LMA and LME are 1, host-address-space size is 0",
+             [](S& s) { s.ClearBits(VmcsField::kVmExitControls, VmExit::kHostAddressSpaceSize); }}};
+  }
+  static EntryChanges Accepted() {
+    return {Flipping<VmcsField::kHostIa32Efer>("SCE is 1", Efer::kSce),
+            Flipping<VmcsField::kHostIa32Efer>("NXE is 0", Efer::kNxe),
+            {"reserved bits, but IA32_EFER is not loaded", [](S& s) {
+               s.v.Set<VmcsField::kHostIa32Efer>(~uint64_t{0});
+               s.ClearBits(VmcsField::kVmExitControls, VmExit::kLoadIa32Efer);
+             }}};
+  }
+};
+
+struct HostCsAndTrNotNull {
+  static EntryChanges Breaking() {
+    return {Setting<VmcsField::kHostCsSelector>("CS is 0", 0),
+            Setting<VmcsField::kHostTrSelector>("TR is 0", 0)};
+  }
+  static EntryChanges Accepted() {
+    return {Setting<VmcsField::kHostSsSelector>("SS is 0", 0),
+            Setting<VmcsField::kHostDsSelector>("DS is 0", 0),
+            Setting<VmcsField::kHostTrSelector>("TR is 8", 8)};
+  }
+};
+
+struct HostIs64Bit {
+  static EntryChanges Breaking() {
+    return {{"host-address-space size is 0", [](S& s) {
+               s.ClearBits(VmcsField::kVmExitControls,
+                           VmExit::kHostAddressSpaceSize | VmExit::kLoadIa32Efer);
+             }}};
+  }
+  static EntryChanges Accepted() {
+    return {{"host-address-space size is 1, IA32_EFER is not loaded",
+             [](S& s) { s.ClearBits(VmcsField::kVmExitControls, VmExit::kLoadIa32Efer); }}};
+  }
+};
+
+struct HostCr4Pae {
+  static EntryChanges Breaking() { return {Flipping<VmcsField::kHostCr4>("PAE is 0", Cr4::kPae)}; }
+  static EntryChanges Accepted() {
+    return {Flipping<VmcsField::kHostCr4>("PCIDE is 1", Cr4::kPcide)};
+  }
+};
+
+struct HostRipCanonical {
+  static EntryChanges Breaking() {
+    return {Setting<VmcsField::kHostRip>("the first address of the hole", uint64_t{1} << 47),
+            Setting<VmcsField::kHostRip>("the last address of the hole", 0xFFFF'7FFF'FFFF'FFFF)};
+  }
+  static EntryChanges Accepted() {
+    return {Setting<VmcsField::kHostRip>("below the hole", (uint64_t{1} << 47) - 1),
+            Setting<VmcsField::kHostRip>("above the hole", 0xFFFF'8000'0000'0000)};
+  }
+};
+
+std::vector<EntryRuleCase> Cases() {
+  return {
+#define NVMX_HOST_RULE(name, condition, source) \
+  {#name, 0, source, name::Breaking(), name::Accepted()},
+#include "core/nested/entry_rules.def"
+  };
+}
+
+class HostRuleTest : public testing::TestWithParam<EntryRuleCase> {};
+
+TEST_P(HostRuleTest, WhatBreaksTheRuleIsVmfailValid8) {
+  ForEachChange(GetParam().breaking, [](const S& s) {
+    EXPECT_THAT(CheckControlsAndHostState(s.v, s.offered),
+                RefusedBy(VmInstructionError::kVmEntryWithInvalidHostStateFields, GetParam().rule));
+  });
+}
+
+TEST_P(HostRuleTest, TheNeighbourIsAccepted) {
+  ForEachChange(GetParam().accepted, [](const S& s) {
+    EXPECT_EQ(CheckControlsAndHostState(s.v, s.offered), std::nullopt);
+  });
+}
+
+TEST_P(HostRuleTest, TheRuleCitesTheManual) {
+  EXPECT_EQ(GetParam().source.substr(0, 16), "SDM Vol. 3C, 27.");
+}
+
+INSTANTIATE_TEST_SUITE_P(EntryRules, HostRuleTest, testing::ValuesIn(Cases()), RuleName);
+
+}  // namespace
+}  // namespace nvmx

@@ -1,0 +1,116 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// VM exits of L1 that are neither VMX instructions nor NMIs.
+#include "core/nested/hypervisor.h"
+
+#include "core/testing/builders.h"
+#include "core/testing/fake_vcpu.h"
+#include "core/testing/matchers.h"
+#include "core/vmx/controls.h"
+#include "gtest/gtest.h"
+
+namespace nvmx {
+namespace {
+
+using enum GeneralRegister;
+
+const VmxOutcome kGeneralProtection = VmxOutcome::Fault(Vector::kGeneralProtection);
+constexpr uint32_t kLstar = Index(Msr::IA32_LSTAR);
+constexpr uint64_t kGarbage = 0xAAAA'AAAA'0000'0000;
+
+class HypervisorTest : public testing::Test {
+ protected:
+  HypervisorTest() { l1_.cpu.msrs() = {{kLstar, 0x1122'3344'5566'7788}}; }
+  VmxOutcome Rdmsr(uint32_t msr) {
+    l1_.Register(kRcx) = kGarbage | msr;
+    l1_.Register(kRax) = kGarbage;
+    l1_.Register(kRdx) = kGarbage;
+    return l1_.Execute(ExitReason::kRdmsr);
+  }
+  VmxOutcome Wrmsr(uint32_t msr, uint64_t value) {
+    l1_.Register(kRcx) = kGarbage | msr;
+    l1_.Register(kRax) = kGarbage | (value & 0xFFFFFFFF);
+    l1_.Register(kRdx) = kGarbage | value >> 32;
+    return l1_.Execute(ExitReason::kWrmsr);
+  }
+  uint64_t EdxEax() { return l1_.Register(kRdx) << 32 | l1_.Register(kRax); }
+
+  FakeVcpu l1_;
+};
+
+TEST_F(HypervisorTest, RdmsrReturnsTheValueInEdxEaxAndClearsTheUpperHalves) {
+  EXPECT_EQ(Rdmsr(kLstar), VmxOutcome::Succeed());
+  EXPECT_EQ(l1_.Register(kRax), 0x55667788u);
+  EXPECT_EQ(l1_.Register(kRdx), 0x11223344u);
+}
+
+TEST_F(HypervisorTest, WrmsrTakesTheLowHalvesOnly) {
+  EXPECT_EQ(Wrmsr(kLstar, 0x8877'6655'4433'2211), VmxOutcome::Succeed());
+  EXPECT_EQ(l1_.cpu.msrs()[kLstar], 0x8877'6655'4433'2211u);
+}
+
+TEST_F(HypervisorTest, AnMsrThatDoesNotExistIsGeneralProtection) {
+  EXPECT_EQ(Rdmsr(0x12345), kGeneralProtection);
+  EXPECT_EQ(l1_.Register(kRax), kGarbage);
+  EXPECT_EQ(Wrmsr(0x12345, 0), kGeneralProtection);
+}
+
+TEST_F(HypervisorTest, L1ReadsTheOfferedVmxCapabilitiesAndCannotWriteThem) {
+  EXPECT_EQ(Rdmsr(Index(Msr::IA32_VMX_MISC)), VmxOutcome::Succeed());
+  EXPECT_EQ(EdxEax(), l1_.state.offered.misc);
+  EXPECT_EQ(Rdmsr(Index(Msr::IA32_VMX_PROCBASED_CTLS2)), kGeneralProtection);
+  EXPECT_EQ(Wrmsr(Index(Msr::IA32_VMX_MISC), 0), kGeneralProtection);
+}
+
+TEST_F(HypervisorTest, L1sSwitchedMsrsAreInVmcs01) {
+  EXPECT_EQ(Wrmsr(Index(Msr::IA32_PAT), 0x0606'0606'0606'0606), VmxOutcome::Succeed());
+  EXPECT_EQ(l1_.vmcs.vmcs01().Get<VmcsField::kGuestIa32Pat>(), 0x0606'0606'0606'0606u);
+  EXPECT_EQ(l1_.vmcs.vmcs02().Get<VmcsField::kGuestIa32Pat>(), 0u);
+  EXPECT_EQ(Wrmsr(Index(Msr::IA32_GS_BASE), 0x5000), VmxOutcome::Succeed());
+  EXPECT_EQ(Rdmsr(Index(Msr::IA32_GS_BASE)), VmxOutcome::Succeed());
+  EXPECT_EQ(EdxEax(), 0x5000u);
+  EXPECT_EQ(Wrmsr(Index(Msr::IA32_FS_BASE), uint64_t{1} << 47), kGeneralProtection);
+}
+
+TEST_F(HypervisorTest, AMicrocodeUpdateDoesNothing) {
+  l1_.cpu.msrs()[Index(Msr::IA32_BIOS_UPDT_TRIG)] = 0x99;
+  EXPECT_EQ(Wrmsr(Index(Msr::IA32_BIOS_UPDT_TRIG), 0x1000), VmxOutcome::Succeed());
+  EXPECT_EQ(l1_.cpu.msrs()[Index(Msr::IA32_BIOS_UPDT_TRIG)], 0x99u);
+  EXPECT_EQ(Rdmsr(Index(Msr::IA32_BIOS_UPDT_TRIG)), kGeneralProtection);
+}
+
+TEST_F(HypervisorTest, CpuidReturnsFourRegistersOf32Bits) {
+  l1_.Register(kRax) = kGarbage | 0x10;
+  l1_.Register(kRcx) = kGarbage | 0x20;
+  l1_.Register(kRbx) = kGarbage;
+  l1_.Register(kRdx) = kGarbage;
+  EXPECT_EQ(l1_.Execute(ExitReason::kCpuid), VmxOutcome::Succeed());
+  EXPECT_EQ(l1_.Register(kRax), 0x11u);
+  EXPECT_EQ(l1_.Register(kRbx), 0x22u);
+  EXPECT_EQ(l1_.Register(kRcx), 0x13u);
+  EXPECT_EQ(l1_.Register(kRdx), 0x24u);
+}
+
+TEST_F(HypervisorTest, AnExitThatNobodyAskedForIsReported) {
+  l1_.Exit(ExitReason::kHlt);
+  EXPECT_EQ(l1_.trace.events().back(), (TraceEvent{TraceKind::kAssertionFailed, 12, 0}));
+}
+
+TEST_F(HypervisorTest, WhatL2DoesIsL1sNotL0s) {
+  l1_.RunL2();
+  l1_.Exit(ExitReason::kRdmsr);
+  EXPECT_FALSE(l1_.L2Runs());
+  EXPECT_EQ(l1_.state.vmcs12.Get<VmcsField::kExitReason>(), 31u);
+}
+
+TEST_F(HypervisorTest, BothVmcssRunWithNmiExitingAndVirtualNmis) {
+  constexpr uint32_t kBoth = PinBased::kNmiExiting | PinBased::kVirtualNmis;
+  EXPECT_EQ(l1_.vmcs.vmcs01().Get<VmcsField::kPinBasedControls>() & kBoth, kBoth);
+  EXPECT_EQ(l1_.vmcs.vmcs01().Get<VmcsField::kVmcsLinkPointer>(), ~uint64_t{0});
+  l1_.RunL2();
+  EXPECT_EQ(l1_.vmcs.vmcs02().Get<VmcsField::kPinBasedControls>() & kBoth, kBoth);
+  EXPECT_EQ(l1_.vmcs.vmcs02().Get<VmcsField::kVmcsLinkPointer>(), ~uint64_t{0});
+}
+
+}  // namespace
+}  // namespace nvmx

@@ -1,0 +1,100 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "core/nested/nested_exit.h"
+
+#include "core/nested/guest_nmi.h"
+#include "core/nested/msr_lists.h"
+#include "core/nested/vmcs02.h"
+#include "core/nested/vmcs12_region.h"
+#include "core/vmx/interruptibility.h"
+#include "core/vmx/interruption_info.h"
+
+namespace nvmx {
+namespace {
+
+MsrList ExitStoreList(const VmcsImage& vmcs12) {
+  return {GuestPhysicalAddress{vmcs12.Get<VmcsField::kVmExitMsrStoreAddress>()},
+          vmcs12.Get<VmcsField::kVmExitMsrStoreCount>()};
+}
+MsrList ExitLoadList(const VmcsImage& vmcs12) {
+  return {GuestPhysicalAddress{vmcs12.Get<VmcsField::kVmExitMsrLoadAddress>()},
+          vmcs12.Get<VmcsField::kVmExitMsrLoadCount>()};
+}
+
+// VMCS01 becomes current with L1's host state in it, then the MSR-load list runs as the last step of the exit. False if
+// that ended in a VMX abort.
+bool EnterHost(Vcpu& vcpu) {
+  LoadHostStateIntoVmcs01(vcpu);
+  vcpu.state.operation = VmxOperation::kRoot;
+  if (LoadMsrsOnExit(vcpu, ExitLoadList(vcpu.state.vmcs12)) == 0) return true;
+  EnterVmxAbort(vcpu, VmxAbort::kLoadingHostMsrs);
+  return false;
+}
+
+void SetL1BlockingByNmi(Vcpu& vcpu, bool blocked) {
+  Vmcs& vmcs = vcpu.ports.vmcs;
+  const uint64_t old = vmcs.Read(VmcsField::kGuestInterruptibilityState);
+  const uint64_t bit = Interruptibility::kBlockingByNmi;
+  vmcs.Write(VmcsField::kGuestInterruptibilityState, blocked ? old | bit : old & ~bit);
+}
+
+}  // namespace
+
+void SaveL2Exit(Vcpu& vcpu) {
+  SaveGuestStateToVmcs12(vcpu);
+  SaveExitInformationToVmcs12(vcpu);
+}
+
+void LeaveL2(Vcpu& vcpu, bool nmi_blocked_in_l1) {
+  if (StoreMsrsOnExit(vcpu, ExitStoreList(vcpu.state.vmcs12)) != 0) {
+    LoadHostStateIntoVmcs01(vcpu);
+    vcpu.state.operation = VmxOperation::kRoot;
+    EnterVmxAbort(vcpu, VmxAbort::kSavingGuestMsrs);
+    return;
+  }
+  if (!EnterHost(vcpu)) return;
+  SetL1BlockingByNmi(vcpu, nmi_blocked_in_l1);
+  vcpu.ports.trace.Record(TraceKind::kNestedExit, vcpu.state.vmcs12.Get<VmcsField::kExitReason>(),
+                          vcpu.state.vmcs12.Get<VmcsField::kExitQualification>());
+}
+
+void ReflectExit(Vcpu& vcpu, const ReflectableExit&) {
+  const bool blocked = NmiBlockedAfterL2Exit(vcpu);
+  SaveL2Exit(vcpu);
+  LeaveL2(vcpu, blocked);
+}
+
+void ReflectNmi(Vcpu& vcpu) {
+  SaveGuestStateToVmcs12(vcpu);
+  VmcsImage& vmcs12 = vcpu.state.vmcs12;
+  ClearExitInformation(vmcs12);
+  vmcs12.Set<VmcsField::kExitReason>(static_cast<uint32_t>(ExitReason::kExceptionOrNmi));
+  vmcs12.Set<VmcsField::kVmExitInterruptionInformation>(InterruptionInformation::Nmi().value());
+  LeaveL2(vcpu, /*nmi_blocked_in_l1=*/true);
+}
+
+void ReflectInit(Vcpu& vcpu) {
+  const bool blocked = NmiBlockedAfterL2Exit(vcpu);
+  SaveGuestStateToVmcs12(vcpu);
+  VmcsImage& vmcs12 = vcpu.state.vmcs12;
+  ClearExitInformation(vmcs12);
+  vmcs12.Set<VmcsField::kExitReason>(static_cast<uint32_t>(ExitReason::kInitSignal));
+  LeaveL2(vcpu, blocked);
+}
+
+void ReflectEntryFailure(Vcpu& vcpu, uint32_t reason, uint64_t qualification) {
+  VmcsImage& vmcs12 = vcpu.state.vmcs12;
+  vmcs12.Set<VmcsField::kExitReason>(reason);
+  vmcs12.Set<VmcsField::kExitQualification>(qualification);
+  if (!EnterHost(vcpu)) return;
+  vcpu.ports.trace.Record(TraceKind::kNestedExit, reason, qualification);
+}
+
+void EnterVmxAbort(Vcpu& vcpu, VmxAbort indicator) {
+  WriteVmxAbortIndicator(vcpu, indicator);
+  vcpu.state.in_vmx_abort = 1;
+  vcpu.ports.vmcs.Write(VmcsField::kGuestActivityState,
+                        static_cast<uint64_t>(ActivityState::kShutdown));
+  vcpu.ports.trace.Record(TraceKind::kVmxAbort, static_cast<uint64_t>(indicator), 0);
+}
+
+}  // namespace nvmx

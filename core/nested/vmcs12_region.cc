@@ -1,0 +1,48 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "core/nested/vmcs12_region.h"
+
+#include <cstddef>
+
+namespace nvmx {
+namespace {
+
+GuestPhysicalAddress At(uint64_t region, size_t offset) {
+  return GuestPhysicalAddress{region + offset};
+}
+
+}  // namespace
+
+bool LoadVmcs12(Vcpu& vcpu, uint64_t address) {
+  VcpuState& state = vcpu.state;
+  WriteBackVmcs12(vcpu);
+  GuestMemory& memory = vcpu.ports.memory;
+  if (!memory.ReadValue(At(address, offsetof(Vmcs12Region, launched)), state.vmcs12_launched) ||
+      !memory.ReadValue(At(address, offsetof(Vmcs12Region, fields)), state.vmcs12)) {
+    return false;
+  }
+  state.current_vmcs = address;
+  return true;
+}
+
+void WriteBackVmcs12(Vcpu& vcpu) {
+  VcpuState& state = vcpu.state;
+  if (state.current_vmcs == kNoVmcs) return;
+  GuestMemory& memory = vcpu.ports.memory;
+  // L1 may have unmapped its own region meanwhile; then the data is lost, as on a processor.
+  memory.WriteValue(At(state.current_vmcs, offsetof(Vmcs12Region, launched)),
+                    state.vmcs12_launched);
+  memory.WriteValue(At(state.current_vmcs, offsetof(Vmcs12Region, fields)), state.vmcs12);
+  state.current_vmcs = kNoVmcs;
+}
+
+void ClearLaunchState(Vcpu& vcpu, uint64_t address) {
+  vcpu.ports.memory.WriteValue(At(address, offsetof(Vmcs12Region, launched)), uint64_t{0});
+}
+
+void WriteVmxAbortIndicator(Vcpu& vcpu, VmxAbort indicator) {
+  vcpu.ports.memory.WriteValue(
+      At(vcpu.state.current_vmcs, offsetof(Vmcs12Region, abort_indicator)),
+      static_cast<uint32_t>(indicator));
+}
+
+}  // namespace nvmx

@@ -1,0 +1,287 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "core/nested/vmx_instructions.h"
+
+#include "core/nested/nested_entry.h"
+#include "core/nested/operand.h"
+#include "core/nested/vmcs12_region.h"
+#include "core/vmx/interruptibility.h"
+#include "core/vmx/interruption_info.h"
+#include "core/x86/control_registers.h"
+#include "core/x86/efer.h"
+#include "core/x86/rflags.h"
+#include "core/x86/segment.h"
+
+namespace nvmx {
+namespace {
+
+VmxOutcome Undefined() { return VmxOutcome::Fault(Vector::kInvalidOpcode); }
+VmxOutcome GeneralProtection() { return VmxOutcome::Fault(Vector::kGeneralProtection); }
+
+VmxOutcome Fail(const Vcpu& vcpu, VmInstructionError error) {
+  return VmxOutcome::Fail(error, vcpu.state.current_vmcs != kNoVmcs);
+}
+
+// The conditions that raise #UD in every VMX instruction: no protected mode, virtual-8086 mode, or a 32-bit code segment
+// in IA-32e mode.
+bool ModeForbidsVmx(Vcpu& vcpu) {
+  Vmcs& vmcs = vcpu.ports.vmcs;
+  const bool protected_mode = (vmcs.Read(VmcsField::kGuestCr0) & Cr0::kPe) != 0;
+  const bool virtual_8086 = (vmcs.Read(VmcsField::kGuestRflags) & Rflags::kVm) != 0;
+  const bool long_mode = (vmcs.Read(VmcsField::kGuestIa32Efer) & Efer::kLma) != 0;
+  const bool code_64 = (vmcs.Read(VmcsField::kGuestCsAccessRights) & AccessRights::kL) != 0;
+  return !protected_mode || virtual_8086 || (long_mode && !code_64);
+}
+
+unsigned CurrentPrivilegeLevel(Vcpu& vcpu) {
+  const AccessRights ss{static_cast<uint32_t>(vcpu.ports.vmcs.Read(VmcsField::kGuestSsAccessRights))};
+  return ss.dpl();
+}
+
+// What precedes every VMX instruction but VMXON.
+std::optional<VmxOutcome> CheckInVmxOperation(Vcpu& vcpu) {
+  if (vcpu.state.operation == VmxOperation::kOff || ModeForbidsVmx(vcpu)) return Undefined();
+  if (CurrentPrivilegeLevel(vcpu) != 0) return GeneralProtection();
+  return std::nullopt;
+}
+
+// Alignment and width of the address of a VMXON or VMCS region. A region that L1's memory does not back is refused too:
+// the SDM leaves it undefined, and L0 must not follow such a pointer.
+bool IsRegionAddress(const Vcpu& vcpu, uint64_t address) {
+  return IsAligned(address) &&
+         IsWithinWidth(address, 1, static_cast<unsigned>(vcpu.state.offered.physical_address_width));
+}
+
+bool HasRevision(Vcpu& vcpu, uint64_t address) {
+  uint32_t revision = 0;
+  return vcpu.ports.memory.ReadValue(GuestPhysicalAddress{address}, revision) &&
+         revision == kVmcs12Revision;
+}
+
+bool HonoursFixedBits(uint64_t value, uint64_t fixed0, uint64_t fixed1) {
+  return (fixed0 & ~value) == 0 && (value & ~fixed1) == 0;
+}
+
+// "VMXON—Enter VMX Operation". #UD without CR4.VMXE; #GP for CPL, CR0 and CR4 fixed bits.
+VmxOutcome Vmxon(Vcpu& vcpu) {
+  VcpuState& state = vcpu.state;
+  Vmcs& vmcs = vcpu.ports.vmcs;
+  const uint64_t cr4 = vmcs.Read(VmcsField::kGuestCr4);
+  if ((cr4 & Cr4::kVmxe) == 0 || ModeForbidsVmx(vcpu)) return Undefined();
+  if (state.operation != VmxOperation::kOff) {
+    if (CurrentPrivilegeLevel(vcpu) != 0) return GeneralProtection();
+    return Fail(vcpu, VmInstructionError::kVmxonInVmxRootOperation);
+  }
+  if (CurrentPrivilegeLevel(vcpu) != 0 ||
+      !HonoursFixedBits(vmcs.Read(VmcsField::kGuestCr0), state.offered.cr0_fixed0,
+                        state.offered.cr0_fixed1) ||
+      !HonoursFixedBits(cr4, state.offered.cr4_fixed0, state.offered.cr4_fixed1)) {
+    return GeneralProtection();
+  }
+  const OperandResult region = ReadMemoryOperand(vcpu);
+  if (region.fault) return *region.fault;
+  if (!IsRegionAddress(vcpu, region.value) || !HasRevision(vcpu, region.value)) {
+    return VmxOutcome::FailInvalid();
+  }
+  state.vmxon_region = region.value;
+  state.current_vmcs = kNoVmcs;
+  state.operation = VmxOperation::kRoot;
+  return VmxOutcome::Succeed();
+}
+
+// "VMXOFF—Leave VMX Operation". The active VMCS is written back: what L1 finds in its memory afterwards is undefined by
+// the SDM, and this is the most useful choice.
+VmxOutcome Vmxoff(Vcpu& vcpu) {
+  if (auto refusal = CheckInVmxOperation(vcpu)) return *refusal;
+  WriteBackVmcs12(vcpu);
+  vcpu.state.operation = VmxOperation::kOff;
+  vcpu.state.vmxon_region = kNoVmcs;
+  return VmxOutcome::Succeed();
+}
+
+// "VMCLEAR—Clear Virtual-Machine Control Structure".
+VmxOutcome Vmclear(Vcpu& vcpu) {
+  if (auto refusal = CheckInVmxOperation(vcpu)) return *refusal;
+  const OperandResult region = ReadMemoryOperand(vcpu);
+  if (region.fault) return *region.fault;
+  if (!IsRegionAddress(vcpu, region.value)) {
+    return Fail(vcpu, VmInstructionError::kVmclearWithInvalidPhysicalAddress);
+  }
+  if (region.value == vcpu.state.vmxon_region) {
+    return Fail(vcpu, VmInstructionError::kVmclearWithVmxonPointer);
+  }
+  if (region.value == vcpu.state.current_vmcs) {
+    vcpu.state.vmcs12_launched = 0;
+    WriteBackVmcs12(vcpu);
+  } else {
+    ClearLaunchState(vcpu, region.value);
+  }
+  return VmxOutcome::Succeed();
+}
+
+// "VMPTRLD—Load Pointer to Virtual-Machine Control Structure".
+VmxOutcome Vmptrld(Vcpu& vcpu) {
+  if (auto refusal = CheckInVmxOperation(vcpu)) return *refusal;
+  const OperandResult region = ReadMemoryOperand(vcpu);
+  if (region.fault) return *region.fault;
+  if (!IsRegionAddress(vcpu, region.value)) {
+    return Fail(vcpu, VmInstructionError::kVmptrldWithInvalidPhysicalAddress);
+  }
+  if (region.value == vcpu.state.vmxon_region) {
+    return Fail(vcpu, VmInstructionError::kVmptrldWithVmxonPointer);
+  }
+  if (!HasRevision(vcpu, region.value)) {
+    return Fail(vcpu, VmInstructionError::kVmptrldWithIncorrectVmcsRevisionIdentifier);
+  }
+  if (region.value != vcpu.state.current_vmcs && !LoadVmcs12(vcpu, region.value)) {
+    return Fail(vcpu, VmInstructionError::kVmptrldWithInvalidPhysicalAddress);
+  }
+  return VmxOutcome::Succeed();
+}
+
+// "VMPTRST—Store Pointer to Virtual-Machine Control Structure".
+VmxOutcome Vmptrst(Vcpu& vcpu) {
+  if (auto refusal = CheckInVmxOperation(vcpu)) return *refusal;
+  if (auto fault = WriteMemoryOperand(vcpu, vcpu.state.current_vmcs)) return *fault;
+  return VmxOutcome::Succeed();
+}
+
+// The field that VMREAD or VMWRITE names; nothing if L1 was not offered it.
+std::optional<VmcsField> OfferedField(const Vcpu& vcpu, uint64_t encoding) {
+  if (encoding > ~uint32_t{0}) return std::nullopt;
+  const std::optional<VmcsField> field = FieldOf(static_cast<uint32_t>(encoding));
+  if (!field || !Exists(*field, vcpu.state.offered)) return std::nullopt;
+  return field;
+}
+
+// "VMREAD—Read Field from Virtual-Machine Control Structure".
+VmxOutcome Vmread(Vcpu& vcpu) {
+  if (auto refusal = CheckInVmxOperation(vcpu)) return *refusal;
+  if (vcpu.state.current_vmcs == kNoVmcs) return VmxOutcome::FailInvalid();
+  const uint64_t encoding = FieldOperand(vcpu);
+  const std::optional<VmcsField> field = OfferedField(vcpu, encoding);
+  if (!field) return Fail(vcpu, VmInstructionError::kUnsupportedVmcsComponent);
+  const uint64_t value = vcpu.state.vmcs12.Read(*field);
+  const bool high = IsHigh(static_cast<uint32_t>(encoding));
+  if (auto fault = WriteValueOperand(vcpu, high ? value >> 32 : value)) return *fault;
+  return VmxOutcome::Succeed();
+}
+
+// "VMWRITE—Write Field to Virtual-Machine Control Structure".
+VmxOutcome Vmwrite(Vcpu& vcpu) {
+  if (auto refusal = CheckInVmxOperation(vcpu)) return *refusal;
+  if (vcpu.state.current_vmcs == kNoVmcs) return VmxOutcome::FailInvalid();
+  const OperandResult source = ReadValueOperand(vcpu);
+  if (source.fault) return *source.fault;
+  const uint64_t encoding = FieldOperand(vcpu);
+  const std::optional<VmcsField> field = OfferedField(vcpu, encoding);
+  if (!field) return Fail(vcpu, VmInstructionError::kUnsupportedVmcsComponent);
+  if (Type(*field) == FieldType::kReadOnlyData &&
+      (vcpu.state.offered.misc & VmxMisc::kVmwriteToAnyField) == 0) {
+    return Fail(vcpu, VmInstructionError::kVmwriteToReadOnlyVmcsComponent);
+  }
+  VmcsImage& vmcs12 = vcpu.state.vmcs12;
+  constexpr uint64_t kLowHalf = 0xFFFFFFFF;
+  const uint64_t value = IsHigh(static_cast<uint32_t>(encoding))
+                             ? (vmcs12.Read(*field) & kLowHalf) | source.value << 32
+                             : source.value;
+  vmcs12.Write(*field, value);
+  return VmxOutcome::Succeed();
+}
+
+// "VMCALL—Call to VM Monitor". There is no dual-monitor treatment of SMIs and SMM, so it can only
+// fail.
+VmxOutcome Vmcall(Vcpu& vcpu) {
+  if (auto refusal = CheckInVmxOperation(vcpu)) return *refusal;
+  return Fail(vcpu, VmInstructionError::kVmcallInVmxRootOperation);
+}
+
+// SDM Vol. 3C, 31.2 "Conventions": how success and failure show in RFLAGS and in the VM-instruction error field.
+void Finish(Vcpu& vcpu, const VmxOutcome& outcome) {
+  if (outcome.is_fault()) {
+    InjectFault(vcpu, outcome.vector(), outcome.error_code());
+    return;
+  }
+  Vmcs& vmcs = vcpu.ports.vmcs;
+  uint64_t flags = vmcs.Read(VmcsField::kGuestRflags) & ~Rflags::kArithmetic;
+  if (outcome.is_fail_invalid()) flags |= Rflags::kCf;
+  if (outcome.is_fail_valid()) {
+    flags |= Rflags::kZf;
+    vcpu.state.vmcs12.Set<VmcsField::kVmInstructionError>(static_cast<uint64_t>(outcome.vm_instruction_error()));
+  }
+  vmcs.Write(VmcsField::kGuestRflags, flags);
+  SkipInstruction(vcpu);
+}
+
+// An entry that succeeded, or failed after the guest state was looked at, has left the instruction behind.
+void VmEntryInstruction(Vcpu& vcpu, bool launch) {
+  if (auto refusal = CheckInVmxOperation(vcpu)) {
+    Finish(vcpu, *refusal);
+    return;
+  }
+  const EntryOutcome entry = EnterL2(vcpu, launch);
+  if (entry.is_fail()) Finish(vcpu, entry.outcome());
+}
+
+}  // namespace
+
+bool EmulateVmxInstruction(Vcpu& vcpu, ExitReason reason) {
+  switch (reason) {
+    case ExitReason::kVmxon:
+      Finish(vcpu, Vmxon(vcpu));
+      return true;
+    case ExitReason::kVmxoff:
+      Finish(vcpu, Vmxoff(vcpu));
+      return true;
+    case ExitReason::kVmclear:
+      Finish(vcpu, Vmclear(vcpu));
+      return true;
+    case ExitReason::kVmptrld:
+      Finish(vcpu, Vmptrld(vcpu));
+      return true;
+    case ExitReason::kVmptrst:
+      Finish(vcpu, Vmptrst(vcpu));
+      return true;
+    case ExitReason::kVmread:
+      Finish(vcpu, Vmread(vcpu));
+      return true;
+    case ExitReason::kVmwrite:
+      Finish(vcpu, Vmwrite(vcpu));
+      return true;
+    case ExitReason::kVmcall:
+      Finish(vcpu, Vmcall(vcpu));
+      return true;
+    case ExitReason::kInvept:
+    case ExitReason::kInvvpid:
+      // Neither EPT nor VPIDs are offered: a processor without them does not have the instructions.
+      Finish(vcpu, Undefined());
+      return true;
+    case ExitReason::kVmlaunch:
+      VmEntryInstruction(vcpu, /*launch=*/true);
+      return true;
+    case ExitReason::kVmresume:
+      VmEntryInstruction(vcpu, /*launch=*/false);
+      return true;
+    default:
+      return false;
+  }
+}
+
+void SkipInstruction(Vcpu& vcpu) {
+  Vmcs& vmcs = vcpu.ports.vmcs;
+  vmcs.Write(VmcsField::kGuestRip, vmcs.Read(VmcsField::kGuestRip) +
+                                       vmcs.Read(VmcsField::kVmExitInstructionLength));
+  constexpr uint64_t kShadows = Interruptibility::kBlockingBySti | Interruptibility::kBlockingByMovSs;
+  const uint64_t blocking = vmcs.Read(VmcsField::kGuestInterruptibilityState);
+  if ((blocking & kShadows) != 0) {
+    vmcs.Write(VmcsField::kGuestInterruptibilityState, blocking & ~kShadows);
+  }
+}
+
+void InjectFault(Vcpu& vcpu, Vector vector, uint32_t error_code) {
+  Vmcs& vmcs = vcpu.ports.vmcs;
+  vmcs.Write(VmcsField::kVmEntryInterruptionInformation,
+             InterruptionInformation::HardwareException(vector).value());
+  vmcs.Write(VmcsField::kVmEntryExceptionErrorCode, error_code);
+}
+
+}  // namespace nvmx
