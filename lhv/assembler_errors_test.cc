@@ -92,7 +92,7 @@ INSTANTIATE_TEST_SUITE_P(
              "vmxon, vmxoff, vmclear, vmptrld, vmptrst, vmread, vmwrite, vmwrite_control, "
              "vmwrite_host_state, vmlaunch, vmresume, observe_exit, advance_guest_rip, vmcall, "
              "cpuid, rdmsr, wrmsr, read_memory, write_memory, send_nmi, send_interrupt, send_init, "
-             "send_sipi, iret, hlt, nop, enter_vmx, baseline_vmcs, use_msr_list"},
+             "send_sipi, iret, hlt, sti, cli, nop, enter_vmx, baseline_vmcs, use_msr_list"},
         Case{"Null", Line("~"),
              "f.yaml:5:9: this is not an operation; expected an operation such as vmcall or rdmsr: "
              "IA32_PAT"},
@@ -107,8 +107,14 @@ INSTANTIATE_TEST_SUITE_P(
         Case{"NullArgument", Line("vmxon:"),
              "f.yaml:5:9: vmxon has no argument; expected vmxon: a number, the name of a memory "
              "block, or {address_of: ..., offset: ...}"},
-        Case{"Argument", Line("vmcall: 5"),
-             "f.yaml:5:17: vmcall has an argument; expected vmcall alone"},
+        Case{"Argument", Line("vmxoff: 5"),
+             "f.yaml:5:17: vmxoff has an argument; expected vmxoff alone"},
+        Case{"VmcallWord", Line("vmcall: mask"),
+             "f.yaml:5:17: vmcall is \"mask\", which is not a number; expected a decimal number or a "
+             "hexadecimal one such as 0x1F"},
+        Case{"VmcallTooLarge", Line("vmcall: 0x10000000000000000"),
+             "f.yaml:5:17: vmcall 0x10000000000000000 is too large; expected a number from 0x0 to "
+             "0xffffffffffffffff"},
         Case{"L1Only", L2Line("enter_vmx: 1"),
              "f.yaml:4:9: L2 cannot perform enter_vmx, a sequence of L1's; expected an operation "
              "that is one instruction"},

@@ -69,11 +69,13 @@ TEST(Assembler, PlainOperationsAreTheirNames) {
                   "      - vmcall\n"
                   "      - iret\n"
                   "      - hlt\n"
+                  "      - sti\n"
+                  "      - cli\n"
                   "      - nop: {}\n"
                   "      - advance_guest_rip:\n"
                   "      - vmwrite_host_state\n")
                 .l1),
-      ElementsAre(kVmxoff, kVmcall, kIret, kHlt, kNop, kAdvanceGuestRip, kVmwriteHostState));
+      ElementsAre(kVmxoff, kVmcall, kIret, kHlt, kSti, kCli, kNop, kAdvanceGuestRip, kVmwriteHostState));
 }
 
 TEST(Assembler, AddressesAreNumbersBlocksOrPartsOfBlocks) {
@@ -132,6 +134,14 @@ TEST(Assembler, MsrsAreNamesOrIndices) {
   EXPECT_EQ(One("rdmsr: 0xdead").selector, 0xDEADu);
   EXPECT_EQ(One("wrmsr: {msr: IA32_STAR, value: 5}"),
             (Operation{.kind = OperationKind::kWrmsr, .selector = 0xC0000081, .value = 5}));
+}
+
+TEST(Assembler, VmcallTakesWhatRaxHolds) {
+  EXPECT_EQ(One("vmcall"), (Operation{.kind = OperationKind::kVmcall}));
+  EXPECT_EQ(One("vmcall: {}"), (Operation{.kind = OperationKind::kVmcall}));
+  EXPECT_EQ(One("vmcall: 0x6e760001"),
+            (Operation{.kind = OperationKind::kVmcall, .value = 0x6E760001}));
+  EXPECT_EQ(One("vmcall: 0xffffffffffffffff").value, ~uint64_t{0});
 }
 
 TEST(Assembler, CpuidIsALeafOrALeafAndASubleaf) {

@@ -76,7 +76,7 @@ std::string OperationText(const CpuProgram& program, const Operation& operation)
     case OperationKind::kAdvanceGuestRip:
       return "advance_guest_rip";
     case OperationKind::kVmcall:
-      return "vmcall";
+      return operation.value == 0 ? "vmcall" : absl::StrCat("vmcall ", Hex(operation.value));
     case OperationKind::kCpuid:
       return absl::StrCat("cpuid ", Hex(operation.selector), ".", operation.value);
     case OperationKind::kRdmsr:
@@ -101,6 +101,10 @@ std::string OperationText(const CpuProgram& program, const Operation& operation)
       return "iret";
     case OperationKind::kHlt:
       return "hlt";
+    case OperationKind::kSti:
+      return "sti";
+    case OperationKind::kCli:
+      return "cli";
     case OperationKind::kNop:
       return "nop";
   }

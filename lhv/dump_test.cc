@@ -79,14 +79,15 @@ TEST(Dump, EveryOperationIsShownWithItsOperands) {
       "      - send_nmi: others\n"
       "      - send_interrupt: {cpu: 0, vector: 0x41}\n"
       "      - send_init: self\n"
-      "      - send_sipi: {cpu: 0, vector: 8}\n",
+      "      - send_sipi: {cpu: 0, vector: 8}\n"
+      "      - vmcall: 7\n",
       1);
   for (const char* text :
        {"vmxon 0x123", "vmptrld a+0x8", "vmread GUEST_RIP", "vmwrite HOST_CR3 = window+0xfc000",
         "vmwrite_control PIN_BASED_CONTROLS = NMI_EXITING", "cpuid 0x80000000.1",
         "rdmsr IA32_MTRR_PHYSBASE6", "wrmsr 0xdead = 0x10", "read_memory a, 4 bytes",
         "write_memory a, 1 bytes = 0x7f", "send_nmi to others", "send_interrupt 0x41 to cpu 0",
-        "send_init to self", "send_sipi 0x8 to cpu 0"}) {
+        "send_init to self", "send_sipi 0x8 to cpu 0", "vmcall 0x7"}) {
     EXPECT_THAT(dump, HasSubstr(text));
   }
 }

@@ -16,7 +16,7 @@ enum class InstructionKind : uint8_t {
   kVmwrite,  // first: field encoding, second: value
   kVmlaunch,
   kVmresume,
-  kVmcall,
+  kVmcall,  // first: the value of RAX
   kCpuid,  // first: leaf, second: subleaf
   kRdmsr,  // first: MSR index
   kWrmsr,  // first: MSR index, second: value
@@ -26,6 +26,8 @@ enum class InstructionKind : uint8_t {
   kReadMemory,   // first: address, width: bytes
   kWriteMemory,  // first: address, width: bytes, second: value
   kSendIpi,      // first: InterruptCommand
+  kSti,  // with blocking by STI, if interrupts were masked
+  kCli,
   kNop,
 };
 

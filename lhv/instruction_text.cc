@@ -38,6 +38,10 @@ std::string InstructionText(const Instruction& instruction) {
       return absl::StrCat("WRMSR ", MsrText(index));
     case InstructionKind::kHlt:
       return "HLT";
+    case InstructionKind::kSti:
+      return "STI";
+    case InstructionKind::kCli:
+      return "CLI";
     case InstructionKind::kIret:
       return "IRET";
     case InstructionKind::kReadMemory:

@@ -55,6 +55,7 @@ class OperationAssembler {
   void AppendVmwriteControl(const Item& item);
   void AppendVmEntry(const Item& item);
   void AppendObserveExit(const Item& item);
+  void AppendVmcall(const Item& item);
   void AppendCpuid(const Item& item);
   void AppendRdmsr(const Item& item);
   void AppendWrmsr(const Item& item);

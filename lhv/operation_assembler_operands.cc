@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// The operations that are not VMX instructions: CPUID, MSRs, memory, and sending to CPUs.
+// The operations with numbers for operands: VMCALL, CPUID, MSRs, memory, and sending to CPUs.
 #include "absl/strings/str_cat.h"
 #include "core/x86/exception.h"
 #include "lhv/layout.h"
@@ -13,6 +13,14 @@ namespace {
 constexpr uint64_t kMax32 = 0xFFFF'FFFF;
 
 }  // namespace
+
+void OperationAssembler::AppendVmcall(const Item& item) {
+  const bool has_argument =
+      !item.argument.IsNull() && !(item.argument.IsMap() && item.argument.size() == 0);
+  const auto value = has_argument ? reader_.Number(item.argument, item.name(), ~uint64_t{0})
+                                  : uint64_t{0};
+  if (value) Append(item, {.kind = item.syntax.kind, .value = *value});
+}
 
 void OperationAssembler::AppendCpuid(const Item& item) {
   const YAML::Node& argument = item.argument;

@@ -200,7 +200,7 @@ Instruction InstructionAt(const Operation& operation, size_t number,
     case OperationKind::kAdvanceGuestRip:
       return AdvanceInstruction(number, context.scratch);
     case OperationKind::kVmcall:
-      return {.kind = kVmcall};
+      return {.kind = kVmcall, .first = operation.value};
     case OperationKind::kCpuid:
       return {.kind = kCpuid, .first = operation.selector, .second = operation.value};
     case OperationKind::kRdmsr:
@@ -227,6 +227,10 @@ Instruction InstructionAt(const Operation& operation, size_t number,
       return {.kind = kIret, .first = context.next_rip};
     case OperationKind::kHlt:
       return {.kind = kHlt};
+    case OperationKind::kSti:
+      return {.kind = kSti};
+    case OperationKind::kCli:
+      return {.kind = kCli};
     case OperationKind::kNop:
       return {.kind = kNop};
   }

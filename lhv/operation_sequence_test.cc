@@ -187,6 +187,23 @@ TEST(OperationSequence, MemoryAccessesHaveTheirWidthAndRelocatedAddress) {
   EXPECT_EQ(write[0].second, 77u);
 }
 
+TEST(OperationSequence, VmcallHasTheValueOfRax) {
+  const auto instructions =
+      InstructionsOf({.kind = OperationKind::kVmcall, .value = 0x6E760001}, {});
+  ASSERT_EQ(instructions.size(), 1u);
+  EXPECT_EQ(instructions[0].kind, InstructionKind::kVmcall);
+  EXPECT_EQ(instructions[0].first, 0x6E760001u);
+}
+
+TEST(OperationSequence, TheInterruptFlagHasTwoInstructions) {
+  const auto set = InstructionsOf({.kind = OperationKind::kSti}, {});
+  const auto clear = InstructionsOf({.kind = OperationKind::kCli}, {});
+  ASSERT_EQ(set.size(), 1u);
+  ASSERT_EQ(clear.size(), 1u);
+  EXPECT_EQ(set[0].kind, InstructionKind::kSti);
+  EXPECT_EQ(clear[0].kind, InstructionKind::kCli);
+}
+
 TEST(OperationSequence, IretContinuesAtTheNextOperation) {
   const auto instructions = InstructionsOf({.kind = OperationKind::kIret}, {});
   ASSERT_EQ(instructions.size(), 1u);

@@ -27,7 +27,7 @@ enum class OperationKind : uint16_t {
   kVmresume,
   kObserveExit,      // selector: bit n: kExitFields[n] of exit_fields.h
   kAdvanceGuestRip,  // past the instruction that caused the VM exit
-  kVmcall,
+  kVmcall,         // value: RAX
   kCpuid,          // selector: leaf, value: subleaf
   kRdmsr,          // selector: index
   kWrmsr,          // selector: index, value
@@ -39,6 +39,8 @@ enum class OperationKind : uint16_t {
   kSendSipi,       // selector: destination, value: vector (number of the 4-KByte page)
   kIret,           // to the next operation; ends blocking by NMI
   kHlt,
+  kSti,
+  kCli,
   kNop,
 };
 
