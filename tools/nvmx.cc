@@ -1,0 +1,117 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// The command line.
+#include <cstdio>
+#include <string>
+#include <vector>
+
+#include "absl/status/statusor.h"
+#include "absl/strings/str_cat.h"
+#include "absl/strings/str_format.h"
+#include "tools/command_line.h"
+#include "tools/commands.h"
+
+namespace nvmx::tools {
+namespace {
+
+const std::vector<Command>& Commands() {
+  static const auto& commands = *new std::vector<Command>{
+      {"list", "", "the scenarios, one line each, with the expected verdict",
+       "A scenario is a set-up: guest programs, a number of CPUs, the variant of the code, and what "
+       "must come out.",
+       {},
+       RunList},
+      {"run", "PROGRAM",
+       "runs a guest program on the simulated machine and prints what it saw",
+       "PROGRAM is a YAML file as lhv/README.md describes it; lhv/programs has some. Its CPUs take "
+       "turns, instruction by instruction, and what L1 and L2 can observe is printed CPU by CPU.\n"
+       "Exit status: 0 if all CPUs came to the end of their programs, 1 if not, 2 for bad input.",
+       {"variant", "cpus"},
+       RunProgram},
+      {"replay", "SCENARIO|SCHEDULE-FILE",
+       "runs one schedule step for step and explains where it ends",
+       "Takes the schedule that is recorded for the scenario; without one, the shortest failing one "
+       "that explore finds. Runs it twice and compares. Prints for each CPU where it stands, what it "
+       "waits for, what it holds, and what became of its last NMI; then the reason, the step that "
+       "made it certain, and what the correct code does. Equal calls print equal bytes.\n"
+       "Exit status: 0 if the schedule ran as recorded, 1 if it diverged, 2 for bad input.",
+       {"variant", "cpus", "device_nmis", "schedule", "inject_nmi", "continue_after_divergence",
+        "trace", "repeat"},
+       RunReplay},
+      {"explore", "SCENARIO", "tries every schedule, or many, and says what was proved",
+       "Tries every schedule of the real code, shortest first; says \"exhausted\" only if none was "
+       "left out. A failing schedule is written to a file that replay takes. With a strategy other "
+       "than exhaustive it runs single schedules, which proves nothing but reaches further.\n"
+       "Exit status: 0 if the verdict is the expected one (with a changed variant, CPU count or "
+       "number of device NMIs: completes), 1 if not, 2 for bad input, 3 if it was cut off.",
+       {"variant", "cpus", "device_nmis", "strategy", "bound", "symmetry", "seed", "schedules",
+        "changes", "output"},
+       RunExplore},
+      {"verdicts", "", "explores every scenario; a table of expected and found verdicts",
+       "Exit status: 0 if all are as expected, 1 if not.",
+       {},
+       RunVerdicts},
+  };
+  return commands;
+}
+
+std::string Usage() {
+  std::string text =
+      "nvmx replays and explores the coordination of CPUs in a nested hypervisor.\n\n"
+      "usage: nvmx COMMAND [ARGUMENTS]\n\n";
+  for (const Command& command : Commands()) {
+    absl::StrAppendFormat(&text, "  %-9s %s\n", command.name, command.summary);
+  }
+  absl::StrAppend(&text,
+                  "\nnvmx COMMAND --help tells more. To begin with: nvmx replay main-deadlock\n");
+  return text;
+}
+
+std::string Help(const Command& command) {
+  std::string text = absl::StrCat("usage: nvmx ", command.name, " ", command.arguments,
+                                  command.flags.empty() ? "" : " [FLAGS]", "\n\n", command.summary,
+                                  "\n\n", command.help, "\n");
+  if (!command.flags.empty()) absl::StrAppend(&text, "\nFlags:\n", DescribeFlags(command.flags));
+  return text;
+}
+
+bool IsHelp(const std::string& argument) {
+  return argument == "--help" || argument == "-h" || argument == "help";
+}
+
+int Main(const std::vector<std::string>& arguments) {
+  if (arguments.empty()) {
+    std::fputs(Usage().c_str(), stderr);
+    return kBadInput;
+  }
+  if (IsHelp(arguments[0])) {
+    std::fputs(Usage().c_str(), stdout);
+    return kAsExpected;
+  }
+  for (const Command& command : Commands()) {
+    if (arguments[0] != command.name) continue;
+    const std::vector<std::string> rest(arguments.begin() + 1, arguments.end());
+    for (const std::string& argument : rest) {
+      if (!IsHelp(argument)) continue;
+      std::fputs(Help(command).c_str(), stdout);
+      return kAsExpected;
+    }
+    absl::StatusOr<std::vector<std::string>> others = ParseFlags(rest, command.flags);
+    if (!others.ok()) return Complain(std::string(others.status().message()));
+    return command.run(*others);
+  }
+  return Complain(absl::StrCat("\"", arguments[0], "\" is no command; nvmx --help lists them"));
+}
+
+}  // namespace
+
+int Complain(const std::string& message) {
+  std::fprintf(stderr, "nvmx: %s\n", message.c_str());
+  return kBadInput;
+}
+
+}  // namespace nvmx::tools
+
+int main(int argc, char** argv) {
+  return nvmx::tools::Main(std::vector<std::string>(argv + 1, argv + argc));
+}

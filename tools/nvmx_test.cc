@@ -1,0 +1,215 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// The program as a person meets it: exit statuses, what goes where, and what the messages name.
+#include <sys/wait.h>
+
+#include <cstdio>
+#include <cstdlib>
+#include <fstream>
+#include <sstream>
+#include <string>
+
+#include "absl/strings/match.h"
+#include "absl/strings/str_cat.h"
+#include "gmock/gmock.h"
+#include "gtest/gtest.h"
+
+namespace {
+
+using ::testing::HasSubstr;
+
+struct Output {
+  int status = -1;
+  std::string out;
+  std::string err;
+};
+
+std::string TempPath(const std::string& name) {
+  return absl::StrCat(std::getenv("TEST_TMPDIR"), "/", name);
+}
+
+std::string ReadFile(const std::string& path) {
+  std::ifstream file(path, std::ios::binary);
+  std::stringstream text;
+  text << file.rdbuf();
+  return text.str();
+}
+
+std::string WriteFile(const std::string& name, const std::string& text) {
+  const std::string path = TempPath(name);
+  std::ofstream(path, std::ios::binary) << text;
+  return path;
+}
+
+Output Nvmx(const std::string& arguments) {
+  const std::string err = TempPath("stderr");
+  FILE* pipe = popen(absl::StrCat("tools/nvmx ", arguments, " 2>", err).c_str(), "r");
+  Output output;
+  char buffer[4096];
+  while (size_t count = std::fread(buffer, 1, sizeof buffer, pipe)) output.out.append(buffer, count);
+  const int status = pclose(pipe);
+  output.status = WIFEXITED(status) ? WEXITSTATUS(status) : -1;
+  output.err = ReadFile(err);
+  return output;
+}
+
+void ExpectBadInput(const std::string& arguments, const std::string& message) {
+  const Output output = Nvmx(arguments);
+  EXPECT_EQ(output.status, 2) << arguments;
+  EXPECT_THAT(output.err, HasSubstr(message)) << arguments;
+}
+
+TEST(ReplayTest, TwoRunsOfTheMainDeadlockPrintTheSameBytes) {
+  const Output first = Nvmx("replay main-deadlock");
+  const Output second = Nvmx("replay main-deadlock");
+  EXPECT_EQ(first.status, 0) << first.err;
+  EXPECT_EQ(first.out, second.out);
+}
+
+TEST(ReplayTest, TheMainDeadlockTellsTheWholeStory) {
+  const std::string report = Nvmx("replay main-deadlock").out;
+  for (const char* part :
+       {"ending    deadlock: nobody can move", "waits for  print_lock to be free; now: held by CPU 1",
+        "holds      quiesce_lock, print_lock", "nvmx::PrintLine at core/smp/console.cc:",
+        "nvmx::WriteMtrr at core/nested/mtrr_virtualization.cc:",
+        "nvmx::LoadMsrsOnExit at core/nested/msr_lists.cc:",
+        "nvmx::QuiesceProtocol::AwaitAcknowledgements at core/smp/quiesce.cc:",
+        "nvmx::LoadMsrsOnEntry at core/nested/msr_lists.cc:",
+        "nvmx::EnterL2 at core/nested/nested_entry.cc:",
+        "consumed by a VM exit from L2, not acknowledged", "first doomed step\n    step 34 of 34",
+        "to CPU 0  nothing happens", "Let run on from there, it completes"}) {
+    EXPECT_THAT(report, HasSubstr(part));
+  }
+}
+
+TEST(ReplayTest, TakesTheScheduleThatExploreWrote) {
+  const std::string file = TempPath("found.schedule");
+  const Output explored =
+      Nvmx("explore correct --variant early-print-lock-release --output " + file);
+  EXPECT_EQ(explored.status, 1);
+  EXPECT_THAT(explored.out, HasSubstr("verdict     deadlock"));
+  const Output replayed = Nvmx("replay " + file);
+  EXPECT_EQ(replayed.status, 0) << replayed.err;
+  EXPECT_THAT(replayed.out, HasSubstr("variant   early-print-lock-release"));
+  EXPECT_THAT(replayed.out, HasSubstr("ending    deadlock"));
+}
+
+TEST(ReplayTest, AnExtraNmiIsInjectedWhereItIsAsked) {
+  const Output output = Nvmx("replay early-iret --inject-nmi 0@1000");
+  EXPECT_EQ(output.status, 0) << output.err;
+  EXPECT_THAT(output.out, HasSubstr("ending    complete"));
+}
+
+TEST(ReplayTest, ManyRunsHaveOneTraceHash) {
+  const Output output = Nvmx("replay main-deadlock --repeat 20");
+  EXPECT_EQ(output.status, 0) << output.err;
+  EXPECT_THAT(output.out, HasSubstr("20 runs of 34 steps, one trace hash"));
+}
+
+TEST(ReplayTest, WritesATraceThatIsWholeJson) {
+  const std::string file = TempPath("trace.json");
+  EXPECT_EQ(Nvmx("replay main-deadlock --trace " + file).status, 0);
+  const std::string text = ReadFile(file);
+  EXPECT_TRUE(absl::StartsWith(text, "{"));
+  EXPECT_THAT(text, HasSubstr("CPU 1"));
+}
+
+TEST(RunTest, AListWithABadEntryEndsAsOnHardware) {
+  const Output output = Nvmx("run lhv/programs/msr-list-bad-entry.yaml --cpus 2");
+  EXPECT_EQ(output.status, 0) << output.err;
+  for (const char* part :
+       {"CPU 1  L1", "EXIT_REASON = 34 (VM-entry failure due to MSR loading), VM entry failed",
+        "EXIT_QUALIFICATION = 0x2", "RDMSR IA32_MTRR_PHYSBASE0 = 0xaaaaa000",
+        "RDMSR IA32_MTRR_PHYSMASK0 = 0x0"}) {
+    EXPECT_THAT(output.out, HasSubstr(part));
+  }
+}
+
+TEST(ExploreTest, SaysExhaustedOnlyOfTheWhole) {
+  const Output whole = Nvmx("explore correct");
+  EXPECT_EQ(whole.status, 0);
+  EXPECT_THAT(whole.out, HasSubstr("exhausted   no deadlock"));
+  const Output part = Nvmx("explore correct --bound 100");
+  EXPECT_EQ(part.status, 3);
+  EXPECT_THAT(part.out, testing::Not(HasSubstr("exhausted")));
+  EXPECT_THAT(part.out, HasSubstr("cut off"));
+}
+
+TEST(ExploreTest, TheSameSeedPicksTheSameSchedules) {
+  const std::string arguments =
+      "explore correct --cpus 3 --variant late-acknowledgement --strategy pct --schedules 500 "
+      "--seed 7 --output " +
+      TempPath("pct.schedule");
+  const Output first = Nvmx(arguments);
+  EXPECT_EQ(first.status, 1);
+  EXPECT_THAT(first.out, HasSubstr("proved      nothing"));
+  const std::string schedule = ReadFile(TempPath("pct.schedule"));
+  Nvmx(arguments);
+  EXPECT_EQ(ReadFile(TempPath("pct.schedule")), schedule);
+}
+
+TEST(VerdictsTest, AllAreAsExpected) {
+  const Output output = Nvmx("verdicts");
+  EXPECT_EQ(output.status, 0) << output.out;
+  EXPECT_THAT(output.out, testing::Not(HasSubstr("DIFFERS")));
+}
+
+TEST(ListTest, NamesEachScenarioWithItsVerdict) {
+  const Output output = Nvmx("list");
+  EXPECT_EQ(output.status, 0);
+  EXPECT_THAT(output.out, HasSubstr("main-deadlock              deadlock"));
+}
+
+TEST(HelpTest, EveryCommandExplainsItself) {
+  for (const char* command : {"list", "run", "replay", "explore", "verdicts"}) {
+    const Output output = Nvmx(absl::StrCat(command, " --help"));
+    EXPECT_EQ(output.status, 0) << command;
+    EXPECT_THAT(output.out, HasSubstr("usage: nvmx ")) << command;
+  }
+}
+
+TEST(BadInputTest, NamesWhatIsWrong) {
+  ExpectBadInput("", "usage: nvmx COMMAND");
+  ExpectBadInput("reply", "\"reply\" is no command");
+  ExpectBadInput("run /no/such.yaml", "/no/such.yaml: cannot be read");
+  ExpectBadInput("replay nosuch", "no scenario named \"nosuch\"");
+  ExpectBadInput("replay main-deadlock --variant odd", "--variant odd: there is none of that name");
+  ExpectBadInput("replay main-deadlock --frob", "--frob: this command has no such flag");
+  ExpectBadInput("explore correct --cpus 99", "--cpus 99");
+  ExpectBadInput("explore correct --cpus", "--cpus: a value must follow");
+  ExpectBadInput("explore correct --strategy guess", "--strategy guess: expected");
+  ExpectBadInput("replay main-deadlock --inject-nmi 5@1", "--inject-nmi 5@1: expected CPU@STEP");
+  ExpectBadInput("replay main-deadlock --trace /no/such/place.json", "/no/such/place.json");
+}
+
+TEST(BadInputTest, AScheduleOfAnotherScenarioIsRefused) {
+  ExpectBadInput("replay main-deadlock --schedule nvmx1:correct:correct:2::",
+                 "the schedule was made for scenario correct");
+}
+
+TEST(BadInputTest, ACutOffScheduleFileIsRefusedWithItsPlace) {
+  const std::string found = TempPath("whole.schedule");
+  Nvmx("explore correct --variant no-print-lock --output " + found);
+  const std::string text = ReadFile(found);
+  const std::string cut = WriteFile("cut.schedule", text.substr(0, text.size() - 20));
+  ExpectBadInput("replay " + cut, absl::StrCat(cut, ":2: schedule, character "));
+}
+
+TEST(BadInputTest, AProgramWithAnImpossibleMsrListIsRefusedWithItsLine) {
+  const std::string file = WriteFile("list.yaml",
+                                     "summary: a list\n"
+                                     "expect: completes\n"
+                                     "program:\n"
+                                     "  name: p\n"
+                                     "  cpus:\n"
+                                     "    - memory:\n"
+                                     "        list: {msr_list: [{msr: NO_SUCH_MSR, value: 0}]}\n");
+  ExpectBadInput("explore " + file, absl::StrCat(file, ":7:"));
+}
+
+TEST(BadInputTest, AYamlErrorIsRefusedWithItsLine) {
+  const std::string file = WriteFile("broken.yaml", "summary: [\n");
+  ExpectBadInput("explore " + file, absl::StrCat(file, ":"));
+}
+
+}  // namespace
