@@ -1,9 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// The explorer against the real machine: it works on automata that it learned from the real code (LocalModel) and on their
-// product (GlobalModel). Here the real code runs on all CPUs for every state, and the two must have found the same graph.
-#include <cstring>
-#include <deque>
+// The explorer against the real machine: it works on automata that it learned from the real code
+// (LocalModel) and on their product (GlobalModel). Here the real code runs on all CPUs for every
+// state, and the two must have found the same graph.
+#include <algorithm>
+#include <array>
+#include <memory>
+#include <random>
 #include <string>
 #include <tuple>
 #include <unordered_map>
@@ -31,7 +34,8 @@ void PrintTo(const GraphSize& g, std::ostream* out) {
        << g.deadlocks << " deadlocks";
 }
 
-// A real machine that can go back to its start, and the account that an explorer keeps of each CPU's NMIs.
+// A real machine that can go back to its start, and the account that an explorer keeps of each
+// CPU's NMIs.
 class RealMachine {
  public:
   explicit RealMachine(const Scenario& scenario) : scenario_(scenario) {
@@ -130,8 +134,7 @@ class RealMachine {
   }
 
   static void Settle(Account& account, const StepEffects& effects) {
-    const bool swallowed =
-        effects.nmi_taken && effects.destination == NmiDestination::kGuestIdt;
+    const bool swallowed = effects.nmi_taken && effects.destination == NmiDestination::kGuestIdt;
     if (effects.given_to_guest || effects.merged_for_guest ||
         (swallowed && account.handled == NmiSource::kGuest)) {
       --account.balance;
@@ -256,21 +259,20 @@ TEST_P(SameGraph, TheExplorerFindsTheStatesOfTheRealMachine) {
   RecordProperty("states", static_cast<int>(expected.states));
 }
 
-INSTANTIATE_TEST_SUITE_P(
-    Lists, SameGraph,
-    testing::Values(Case{kEntryAndExitLists, "correct", 0, true},
-                    Case{kEntryAndExitLists, "late-acknowledgement", 0, true},
-                    Case{kEntryAndExitLists, "nmi-passthrough", 0, true},
-                    Case{kEntryAndExitLists, "early-print-lock-release", 0, true}));
-INSTANTIATE_TEST_SUITE_P(
-    Nmis, SameGraph,
-    testing::Values(Case{kL2HandlesNmis, "nmi-passthrough", 0, true},
-                    Case{kL2HandlesNmis, "correct", 1, false},
-                    Case{kL2HandlesNmis, "nmi-passthrough", 1, false},
-                    Case{kExitLoadList, "correct", 1, false},
-                    Case{kExitLoadList, "late-acknowledgement", 1, false},
-                    Case{kExitLoadList, "early-print-lock-release", 1, true},
-                    Case{kGuestsSendNmis, "correct", 0, false}));
+INSTANTIATE_TEST_SUITE_P(Lists, SameGraph,
+                         testing::Values(Case{kEntryAndExitLists, "correct", 0, true},
+                                         Case{kEntryAndExitLists, "late-acknowledgement", 0, true},
+                                         Case{kEntryAndExitLists, "nmi-passthrough", 0, true},
+                                         Case{kEntryAndExitLists, "early-print-lock-release", 0,
+                                              true}));
+INSTANTIATE_TEST_SUITE_P(Nmis, SameGraph,
+                         testing::Values(Case{kL2HandlesNmis, "nmi-passthrough", 0, true},
+                                         Case{kL2HandlesNmis, "correct", 1, false},
+                                         Case{kL2HandlesNmis, "nmi-passthrough", 1, false},
+                                         Case{kExitLoadList, "correct", 1, false},
+                                         Case{kExitLoadList, "late-acknowledgement", 1, false},
+                                         Case{kExitLoadList, "early-print-lock-release", 1, true},
+                                         Case{kGuestsSendNmis, "correct", 0, false}));
 
 // --- Symmetry: fewer states, the same answers.
 
@@ -307,12 +309,40 @@ INSTANTIATE_TEST_SUITE_P(
                                      "early-print-lock-release", "unhandled-nmi-exit",
                                      "print-lock-first", "no-print-lock"),
                      testing::Values(2u)));
-INSTANTIATE_TEST_SUITE_P(
-    ThreeCpus, Symmetry,
-    testing::Combine(testing::Values(kOneMtrrWrite),
-                     testing::Values("correct", "late-acknowledgement", "early-print-lock-release",
-                                     "no-print-lock", "print-lock-first"),
-                     testing::Values(3u)));
+INSTANTIATE_TEST_SUITE_P(ThreeCpus, Symmetry,
+                         testing::Combine(testing::Values(kOneMtrrWrite),
+                                          testing::Values("correct", "late-acknowledgement",
+                                                          "early-print-lock-release",
+                                                          "no-print-lock", "print-lock-first"),
+                                          testing::Values(3u)));
+
+TEST(Canonical, IsTheSameForAllNumberingsOfTheCpus) {
+  const Scenario scenario = SmallScenario(kEntryAndExitLists, "correct", 3, 1);
+  auto model = GlobalModel::Create(scenario, /*use_symmetry=*/true);
+  ASSERT_TRUE(model.ok());
+  std::mt19937 random(3);
+  GlobalState state = (*model)->Initial();
+  for (int step = 0; step < 400 && !(*model)->IsTerminal(state); ++step) {
+    const auto cpu = static_cast<uint8_t>(random() % 3);
+    const Choice choice = kChoices[random() % 2];
+    if (!(*model)->IsPossible(state, cpu, choice)) continue;
+    GlobalEffects effects;
+    ASSERT_TRUE((*model)->Apply(state, cpu, choice, effects));
+    const GlobalState canonical = (*model)->Canonical(state);
+    std::array<uint8_t, 3> order = {0, 1, 2};
+    do {
+      GlobalState renumbered = state;
+      for (size_t place = 0; place < 3; ++place) renumbered.cpu[place] = state.cpu[order[place]];
+      std::array<uint8_t, kMaxExploredCpus> who;
+      const GlobalState again = (*model)->Canonical(renumbered, &who);
+      ASSERT_EQ(again.shared, canonical.shared);
+      ASSERT_EQ(again.cpu, canonical.cpu);
+      for (size_t place = 0; place < 3; ++place) {
+        ASSERT_EQ(again.cpu[place], renumbered.cpu[who[place]]);
+      }
+    } while (std::next_permutation(order.begin(), order.end()));
+  }
+}
 
 // A finding is a schedule of the real machine.
 TEST(Findings, ShowTheirVerdictOnTheRealMachine) {

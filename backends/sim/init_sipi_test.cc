@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// INIT and SIPI between two CPUs. SDM Vol. 3A, 9.4 "Multiple-Processor (MP) Initialization", Table 10-1; SDM Vol. 3C, 24.8
-// "Restrictions on VMX Operation", 26.2 "Other Causes of VM Exits".
+// INIT and SIPI between two CPUs. SDM Vol. 3A, 9.4 "Multiple-Processor (MP) Initialization", Table
+// 10-1; SDM Vol. 3C, 24.8 "Restrictions on VMX Operation", 26.2 "Other Causes of VM Exits".
 #include <string>
 
 #include "backends/sim/testing/program_run.h"
@@ -43,7 +43,8 @@ class InitSipi : public testing::Test {
     return run.cpu(1).processor().state().vmcs[0].fields.Read(field);
   }
   static bool WaitsForSipi(ProgramRun& run) { return run.cpu(1).processor().WaitsForSipi(); }
-  // Lets a CPU take an event or execute an instruction, with whatever L0 does about it, so many times.
+  // Lets a CPU take an event or execute an instruction, with whatever L0 does about it, so many
+  // times.
   static void Step(ProgramRun& run, uint32_t cpu, int times = 1) {
     for (int i = 0; i < times; ++i) {
       do {
@@ -142,9 +143,8 @@ TEST_F(InitSipi, ASecondInitIsLostOnACpuThatWaits) {
 }
 
 TEST_F(InitSipi, ASecondSipiIsLost) {
-  ProgramRun run(Pair(std::string(kInitSipi) + ", send_sipi: {cpu: 1, vector: 9}",
-                      "run: [nop, nop]"),
-                 2);
+  ProgramRun run(
+      Pair(std::string(kInitSipi) + ", send_sipi: {cpu: 1, vector: 9}", "run: [nop, nop]"), 2);
   Step(run, 0);
   Step(run, 1);
   Step(run, 0, 6);
@@ -241,7 +241,8 @@ TEST_F(InitSipi, AnInitThatWasHeldBackLetsAnInjectedEventGoFirst) {
                         "advance_guest_rip, vmresume, observe_exit: [exit_reason, "
                         "instruction_length]",
                         "nop, vmcall",
-                        ", vmwrite: {field: VM_ENTRY_INTERRUPTION_INFORMATION, value: 0x80000021}")),
+                        ", vmwrite: {field: GUEST_RFLAGS, value: 0x202}, "
+                        "vmwrite: {field: VM_ENTRY_INTERRUPTION_INFORMATION, value: 0x80000021}")),
       2);
   Step(run, 0);
   ASSERT_TRUE(run.ToTheEnd());
@@ -252,8 +253,8 @@ TEST_F(InitSipi, AnInitThatWasHeldBackLetsAnInjectedEventGoFirst) {
 }
 
 TEST_F(InitSipi, NothingWakesACpuInVmxAbort) {
-  ProgramRun run(Pair(kInitSipi, InVmx("vmlaunch, nop", "vmcall", ", use_msr_list: {exit_load: list}")),
-                 2);
+  ProgramRun run(
+      Pair(kInitSipi, InVmx("vmlaunch, nop", "vmcall", ", use_msr_list: {exit_load: list}")), 2);
   run.StepWhilePossible(1);
   ASSERT_EQ(run.cpu(1).vcpu_state().in_vmx_abort, 1u);
   ASSERT_TRUE(run.ToTheEnd());
@@ -263,8 +264,9 @@ TEST_F(InitSipi, NothingWakesACpuInVmxAbort) {
 }
 
 TEST_F(InitSipi, InitToOthersReachesAllButTheSender) {
-  ProgramRun run("name: all\ncpus:\n  - run: [send_init: others, nop]\n  - {repeat: all, run: [nop, nop]}\n",
-                 3);
+  ProgramRun run(
+      "name: all\ncpus:\n  - run: [send_init: others, nop]\n  - {repeat: all, run: [nop, nop]}\n",
+      3);
   Step(run, 0);
   ASSERT_TRUE(run.ToTheEnd());
   EXPECT_FALSE(run.cpu(0).processor().WaitsForSipi());

@@ -8,13 +8,14 @@
 
 namespace nvmx::sim {
 
-// What a CPU's local APIC holds for its processor, but for NMIs (nmi_latch.h): fixed interrupts, an INIT, a SIPI. Guest
-// programs never write the EOI register, so the APIC ends each interrupt itself as it delivers it: nothing is in service,
-// and what keeps one handler from being interrupted by the next is RFLAGS.IF.
+// What a CPU's local APIC holds for its processor, but for NMIs (nmi_latch.h): fixed interrupts, an
+// INIT, a SIPI. Guest programs never write the EOI register, so the APIC ends each interrupt itself
+// as it delivers it: nothing is in service, and what keeps one handler from being interrupted by
+// the next is RFLAGS.IF.
 class LocalApic {
  public:
-  // A fixed interrupt. Its vector is requested at most once at a time. SDM Vol. 3A, 11.8.4 "Interrupt Acceptance for Fixed
-  // Interrupts".
+  // A fixed interrupt. Its vector is requested at most once at a time. SDM Vol. 3A, 11.8.4
+  // "Interrupt Acceptance for Fixed Interrupts".
   void PutInterrupt(uint8_t vector);
   // The highest vector that is requested.
   std::optional<uint8_t> HighestInterrupt() const;

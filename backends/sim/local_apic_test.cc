@@ -74,10 +74,9 @@ TEST(FixedInterrupts, AreDeliveredHighestFirstOneAfterTheOther) {
   run.StepWhilePossible(0);
   ASSERT_TRUE(run.ToTheEnd());
   // STI blocks them until the instruction behind it has completed.
-  EXPECT_THAT(run.Log(1),
-              ElementsAre("L1 #3: done", "L1 #3: interrupt 0x50 before operation 3",
-                          "L1 #3: interrupt 0x40 before operation 3",
-                          "L1 #3: interrupt 0x30 before operation 3"));
+  EXPECT_THAT(run.Log(1), ElementsAre("L1 #3: done", "L1 #3: interrupt 0x50 before operation 3",
+                                      "L1 #3: interrupt 0x40 before operation 3",
+                                      "L1 #3: interrupt 0x30 before operation 3"));
 }
 
 TEST(FixedInterrupts, MaskedAgainStayAway) {
@@ -111,7 +110,8 @@ TEST(FixedInterrupts, GoToL2IfItRuns) {
 }
 
 TEST(FixedInterrupts, ToSelfArriveToo) {
-  ProgramRun run("name: self\ncpus:\n  - run: [sti, nop, send_interrupt: {to: self, vector: 0x22}, nop]\n");
+  ProgramRun run(
+      "name: self\ncpus:\n  - run: [sti, nop, send_interrupt: {to: self, vector: 0x22}, nop]\n");
   ASSERT_TRUE(run.ToTheEnd());
   EXPECT_THAT(run.Log(), ElementsAre("L1 #3: interrupt 0x22 before operation 3", "L1 #4: done"));
 }

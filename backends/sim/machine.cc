@@ -18,6 +18,13 @@ absl::StatusOr<std::unique_ptr<Machine>> Machine::Create(const lhv::GuestProgram
                        "before the other CPUs"));
     }
   }
+  for (uint32_t cpu = 0; cpu < machine->cpu_count(); ++cpu) {
+    if (machine->cpus_[cpu]->latch().full()) {
+      return absl::InvalidArgumentError(
+          absl::StrCat(program.name, ": a setup sends CPU ", cpu,
+                       " an NMI, which nobody takes there; send it in `run`"));
+    }
+  }
   machine->recording_ = true;
   return machine;
 }

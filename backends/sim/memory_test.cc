@@ -110,8 +110,8 @@ TEST_F(MemoryTest, RestoringGivesBackContentAndDigest) {
   Write(kBase + kPageSize, 2);
   const uint64_t digest = memory_.WindowDigest(0);
   const auto snapshot = memory_.SaveWindow(0);
-  Write(kBase, 7);                      // a page that was there
-  Write(kBase + 3 * kPageSize, 8);      // one that was not
+  Write(kBase, 7);                  // a page that was there
+  Write(kBase + 3 * kPageSize, 8);  // one that was not
   memory_.RestoreWindow(0, *snapshot);
   EXPECT_EQ(Read(kBase), 1u);
   EXPECT_EQ(Read(kBase + kPageSize), 2u);

@@ -70,8 +70,8 @@ int Walk(const Scenario& scenario, GlobalModel& model, std::mt19937& random) {
     std::vector<ScheduleStep> possible;
     for (uint8_t cpu = 0; cpu < machine.cpu_count(); ++cpu) {
       for (Choice choice : kChoices) {
-        const bool is_possible = choice == Choice::kDeviceNmi ? device_nmis != 0
-                                                              : machine.IsPossible(cpu, choice);
+        const bool is_possible =
+            choice == Choice::kDeviceNmi ? device_nmis != 0 : machine.IsPossible(cpu, choice);
         EXPECT_EQ(model.IsPossible(state, cpu, choice), is_possible);
         if (is_possible) possible.push_back({cpu, choice});
       }

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// The same lists of MSRs, processed by the core as L0 and by the processor's own list code, which share no logic: what failed
-// and what every MSR holds afterwards must be equal.
+// The same lists of MSRs, processed by the core as L0 and by the processor's own list code, which
+// share no logic: what failed and what every MSR holds afterwards must be equal.
 #include <cstring>
 #include <map>
 #include <random>
@@ -23,22 +23,24 @@ using List = std::array<MsrListEntry, kEntries>;
 
 // Every MSR that an entry of a list here can change, and some more.
 const std::vector<uint32_t> kObserved = {
-    0x10,       0x1B,       0x174,      0x175,      0x176,      0x1A0,      0x1D9,      0x200,
-    0x201,      0x20B,      0x20C,      0x250,      0x26F,      0x277,      0x2FF,      0x400,
-    0x402,      0x403,      0x406,      0xC0000080, 0xC0000081, 0xC0000082, 0xC0000083, 0xC0000084,
-    0xC0000100, 0xC0000101, 0xC0000102, 0xC0000103};
+    0x10,       0x1B,       0x174,      0x175,      0x176,      0x1A0,      0x1D9,
+    0x200,      0x201,      0x20B,      0x20C,      0x250,      0x26F,      0x277,
+    0x2FF,      0x400,      0x402,      0x403,      0x406,      0xC0000080, 0xC0000081,
+    0xC0000082, 0xC0000083, 0xC0000084, 0xC0000100, 0xC0000101, 0xC0000102, 0xC0000103};
 
 // What the MSRs hold before: the same for both.
 const std::vector<std::pair<uint32_t, uint64_t>> kBefore = {
     {0xC0000081, 0x81}, {0xC0000082, 0x82}, {0xC0000102, 0x102}, {0x402, 0x402}, {0x20C, 0x6000}};
 
 struct Result {
-  // 0: the list was processed to its end. Otherwise the number of the entry at which VM entry failed.
+  // 0: the list was processed to its end. Otherwise the number of the entry at which VM entry
+  // failed.
   uint64_t failed_entry = 0;
   uint64_t abort_indicator = 0;
   std::map<uint32_t, uint64_t> in_l2;  // if L2 was entered
-  std::map<uint32_t, uint64_t> in_l1;  // after the exit or the failed entry, unless stored MSRs caused an abort
-  std::vector<uint64_t> data;          // of the list's entries, in memory
+  std::map<uint32_t, uint64_t>
+      in_l1;  // after the exit or the failed entry, unless stored MSRs caused an abort
+  std::vector<uint64_t> data;  // of the list's entries, in memory
   friend bool operator==(const Result&, const Result&) = default;
 };
 void PrintTo(const Result& r, std::ostream* out) {
@@ -66,10 +68,13 @@ std::string ProgramText(Which which, bool switching) {
   }
   return absl::StrCat(
       "name: lists\ncpus:\n  - memory:\n      vmxon: {bytes: 4096}\n      vmcs: {bytes: 4096}\n"
-      "      list: {msr_list: [{msr: 0, repeat: ", kEntries, "}]}\n"
+      "      list: {msr_list: [{msr: 0, repeat: ",
+      kEntries,
+      "}]}\n"
       "    setup:\n      - enter_vmx: vmxon\n      - baseline_vmcs: vmcs\n"
-      "      - use_msr_list: {", kUses[static_cast<int>(which)], ": list}\n",
-      setup, "    run: [vmlaunch, observe_exit]\n    l2: [vmcall]\n");
+      "      - use_msr_list: {",
+      kUses[static_cast<int>(which)], ": list}\n", setup,
+      "    run: [vmlaunch, observe_exit]\n    l2: [vmcall]\n");
 }
 
 class Nested {
@@ -195,30 +200,68 @@ class Native {
 };
 
 // Entries that some list accepts.
-const std::vector<MsrListEntry> kLikely = {
-    {0xC0000081, 0, 1},          {0xC0000082, 0, 2},         {0xC0000083, 0, 3},
-    {0xC0000084, 0, 0x4700},     {0xC0000102, 0, 4},         {0xC0000103, 0, 0xFFFFFFFF},
-    {0xC0000080, 0, 0x501},      {0xC0000080, 0, 0xD00},     {0xC0000080, 0, 0x100},
-    {0x277, 0, 0x0007060400070604}, {0x277, 0, 0x0606060606060606}, {0x174, 0, 8},
-    {0x175, 0, 0x7FFFFFFFFFFF},  {0x176, 0, 0xFFFF800000000000}, {0x1D9, 0, 1},
-    {0x200, 0, 0x80000006},      {0x201, 0, 0xFF80000800},   {0x20B, 0, 0xBBBBB000},
-    {0x20C, 0, 0xCCCCC000},      {0x250, 0, 0x0606060606060606}, {0x26F, 0, 0x0505050505050505},
-    {0x2FF, 0, 0xC06},           {0x400, 0, 5},              {0x402, 0, 6},
-    {0x403, 0, 7},               {0x406, 0, 8},              {0x10, 0, 0x1000},
-    {0x1B, 0, 0xFEE00800},       {0x1A0, 0, 9}};
+const std::vector<MsrListEntry> kLikely = {{0xC0000081, 0, 1},
+                                           {0xC0000082, 0, 2},
+                                           {0xC0000083, 0, 3},
+                                           {0xC0000084, 0, 0x4700},
+                                           {0xC0000102, 0, 4},
+                                           {0xC0000103, 0, 0xFFFFFFFF},
+                                           {0xC0000080, 0, 0x501},
+                                           {0xC0000080, 0, 0xD00},
+                                           {0xC0000080, 0, 0x100},
+                                           {0x277, 0, 0x0007060400070604},
+                                           {0x277, 0, 0x0606060606060606},
+                                           {0x174, 0, 8},
+                                           {0x175, 0, 0x7FFFFFFFFFFF},
+                                           {0x176, 0, 0xFFFF800000000000},
+                                           {0x1D9, 0, 1},
+                                           {0x200, 0, 0x80000006},
+                                           {0x201, 0, 0xFF80000800},
+                                           {0x20B, 0, 0xBBBBB000},
+                                           {0x20C, 0, 0xCCCCC000},
+                                           {0x250, 0, 0x0606060606060606},
+                                           {0x26F, 0, 0x0505050505050505},
+                                           {0x2FF, 0, 0xC06},
+                                           {0x400, 0, 5},
+                                           {0x402, 0, 6},
+                                           {0x403, 0, 7},
+                                           {0x406, 0, 8},
+                                           {0x10, 0, 0x1000},
+                                           {0x1B, 0, 0xFEE00800},
+                                           {0x1A0, 0, 9}};
 // Entries that some list refuses.
-const std::vector<MsrListEntry> kUnlikely = {
-    {0xDEAD, 0, 0},            {0xC0000100, 0, 1},        {0xC0000101, 0, 1},
-    {0x800, 0, 0},             {0x8FF, 0, 0},             {0x802, 0, 0},
-    {0x79, 0, 0},              {0x8B, 0, 0},              {0x9B, 0, 0},
-    {0x9E, 0, 0},              {0xFE, 0, 0x50A},          {0x3A, 0, 5},
-    {0x480, 0, 0},             {0x48C, 0, 0},             {0xC0000081, 1, 1},
-    {0xC0000081, 0x80000000, 1}, {0xC0000082, 0, uint64_t{1} << 47}, {0xC0000080, 0, 0},
-    {0xC0000080, 0, 0x502},    {0x277, 0, 2},             {0x1D9, 0, uint64_t{1} << 40},
-    {0x175, 0, uint64_t{1} << 63}, {0x200, 0, 2},         {0x200, 0, uint64_t{1} << 40},
-    {0x201, 0, 1},             {0x250, 0, 3},             {0x2FF, 0, 0x100},
-    {0x7FF, 0, 0},             {0x900, 0, 0},             {0xC0000103, 0, uint64_t{1} << 32},
-    {0x214, 0, 0},             {0x410, 0, 0}};
+const std::vector<MsrListEntry> kUnlikely = {{0xDEAD, 0, 0},
+                                             {0xC0000100, 0, 1},
+                                             {0xC0000101, 0, 1},
+                                             {0x800, 0, 0},
+                                             {0x8FF, 0, 0},
+                                             {0x802, 0, 0},
+                                             {0x79, 0, 0},
+                                             {0x8B, 0, 0},
+                                             {0x9B, 0, 0},
+                                             {0x9E, 0, 0},
+                                             {0xFE, 0, 0x50A},
+                                             {0x3A, 0, 5},
+                                             {0x480, 0, 0},
+                                             {0x48C, 0, 0},
+                                             {0xC0000081, 1, 1},
+                                             {0xC0000081, 0x80000000, 1},
+                                             {0xC0000082, 0, uint64_t{1} << 47},
+                                             {0xC0000080, 0, 0},
+                                             {0xC0000080, 0, 0x502},
+                                             {0x277, 0, 2},
+                                             {0x1D9, 0, uint64_t{1} << 40},
+                                             {0x175, 0, uint64_t{1} << 63},
+                                             {0x200, 0, 2},
+                                             {0x200, 0, uint64_t{1} << 40},
+                                             {0x201, 0, 1},
+                                             {0x250, 0, 3},
+                                             {0x2FF, 0, 0x100},
+                                             {0x7FF, 0, 0},
+                                             {0x900, 0, 0},
+                                             {0xC0000103, 0, uint64_t{1} << 32},
+                                             {0x214, 0, 0},
+                                             {0x410, 0, 0}};
 
 class MsrListDifferential : public testing::TestWithParam<std::tuple<Which, bool>> {};
 

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// Lists of MSRs from end to end: L1 executes VMLAUNCH, the core is L0, the simulated processor runs it all.
+// Lists of MSRs from end to end: L1 executes VMLAUNCH, the core is L0, the simulated processor runs
+// it all.
 #include <cstring>
 #include <string>
 #include <vector>
@@ -23,7 +24,8 @@ using testing::IsEmpty;
 constexpr uint64_t kMsrLoadingFailed = 0x80000022;
 constexpr uint64_t kVmcallExit = 18;
 
-// The lists of a program, each as the elements of a YAML list of entries; nothing: the VMCS has no such list.
+// The lists of a program, each as the elements of a YAML list of entries; nothing: the VMCS has no
+// such list.
 struct Lists {
   std::string entry_load = {}, exit_store = {}, exit_load = {};
   std::string at = {};  // where the list lies, of whichever there is
@@ -38,8 +40,8 @@ std::string Use(const char* name, const std::string& entries) {
   return entries.empty() ? "" : absl::StrCat("      - use_msr_list: {", name, ": ", name, "}\n");
 }
 
-// A program with these lists that enters L2 and looks at the exit, with further operations of its setup, of its run, and of
-// its run before it enters L2.
+// A program with these lists that enters L2 and looks at the exit, with further operations of its
+// setup, of its run, and of its run before it enters L2.
 std::string Program(const Lists& lists, const std::vector<std::string>& setup = {},
                     const std::vector<std::string>& run = {},
                     const std::vector<std::string>& run_first = {}) {
@@ -50,17 +52,16 @@ std::string Program(const Lists& lists, const std::vector<std::string>& setup = 
     }
     return text;
   };
-  return absl::StrCat("name: lists\ncpus:\n  - repeat: all\n    memory:\n"
-                      "      vmxon: {bytes: 4096}\n      vmcs: {bytes: 4096}\n",
-                      Block("entry_load", lists.entry_load, lists.at),
-                      Block("exit_store", lists.exit_store, lists.at),
-                      Block("exit_load", lists.exit_load, lists.at),
-                      "    setup:\n      - enter_vmx: vmxon\n      - baseline_vmcs: vmcs\n",
-                      Use("entry_load", lists.entry_load), Use("exit_store", lists.exit_store),
-                      Use("exit_load", lists.exit_load), lines(setup),
-                      "    run:\n", lines(run_first), "      - vmlaunch\n      - observe_exit\n",
-                      lines(run),
-                      "    l2: [vmcall]\n");
+  return absl::StrCat(
+      "name: lists\ncpus:\n  - repeat: all\n    memory:\n"
+      "      vmxon: {bytes: 4096}\n      vmcs: {bytes: 4096}\n",
+      Block("entry_load", lists.entry_load, lists.at),
+      Block("exit_store", lists.exit_store, lists.at),
+      Block("exit_load", lists.exit_load, lists.at),
+      "    setup:\n      - enter_vmx: vmxon\n      - baseline_vmcs: vmcs\n",
+      Use("entry_load", lists.entry_load), Use("exit_store", lists.exit_store),
+      Use("exit_load", lists.exit_load), lines(setup), "    run:\n", lines(run_first),
+      "      - vmlaunch\n      - observe_exit\n", lines(run), "    l2: [vmcall]\n");
 }
 
 std::string Entry(const std::string& msr, uint64_t value, uint64_t repeat = 1) {
@@ -71,7 +72,7 @@ std::string Entry(const std::string& msr, uint64_t value, uint64_t repeat = 1) {
 enum class Which { kEntryLoad, kExitStore, kExitLoad };
 constexpr Which kAllLists[] = {Which::kEntryLoad, Which::kExitStore, Which::kExitLoad};
 void PrintTo(Which which, std::ostream* out) {
-  *out << (which == Which::kEntryLoad ? "entry load"
+  *out << (which == Which::kEntryLoad   ? "entry load"
            : which == Which::kExitStore ? "exit store"
                                         : "exit load");
 }
@@ -137,8 +138,8 @@ TEST_P(EachMsrList, NoEntriesWithAnAddressOfGarbageAreAccepted) {
 }
 
 TEST_P(EachMsrList, OneEntryIsProcessed) {
-  ProgramRun run(Program(Only(GetParam(), Entry("IA32_STAR", 5)), {"wrmsr: {msr: IA32_STAR, value: 3}"},
-                         {"rdmsr: IA32_STAR"}));
+  ProgramRun run(Program(Only(GetParam(), Entry("IA32_STAR", 5)),
+                         {"wrmsr: {msr: IA32_STAR, value: 3}"}, {"rdmsr: IA32_STAR"}));
   Finish(run);
   ExpectOneExit(run, kVmcallExit);
   const bool loads = GetParam() != Which::kExitStore;
@@ -168,13 +169,13 @@ TEST_P(EachMsrList, OneMoreIsRefused) {
 
 TEST_P(EachMsrList, AListMayCrossTwoPageBoundaries) {
   // 16 bytes on the first page, a whole page, and one entry on the third.
-  ProgramRun run(Program(
-      Only(GetParam(), absl::StrCat(Entry("IA32_STAR", 5), ", ", Entry("IA32_LSTAR", 6, 256), ", ",
-                                    Entry("IA32_CSTAR", 7)),
-           "0x1fff0"),
-      {"wrmsr: {msr: IA32_STAR, value: 1}", "wrmsr: {msr: IA32_LSTAR, value: 2}",
-       "wrmsr: {msr: IA32_CSTAR, value: 3}"},
-      {"rdmsr: IA32_STAR", "rdmsr: IA32_LSTAR", "rdmsr: IA32_CSTAR"}));
+  ProgramRun run(Program(Only(GetParam(),
+                              absl::StrCat(Entry("IA32_STAR", 5), ", ", Entry("IA32_LSTAR", 6, 256),
+                                           ", ", Entry("IA32_CSTAR", 7)),
+                              "0x1fff0"),
+                         {"wrmsr: {msr: IA32_STAR, value: 1}", "wrmsr: {msr: IA32_LSTAR, value: 2}",
+                          "wrmsr: {msr: IA32_CSTAR, value: 3}"},
+                         {"rdmsr: IA32_STAR", "rdmsr: IA32_LSTAR", "rdmsr: IA32_CSTAR"}));
   Finish(run);
   ExpectOneExit(run, kVmcallExit);
   const bool loads = GetParam() != Which::kExitStore;
@@ -187,12 +188,12 @@ TEST_P(EachMsrList, AListMayCrossTwoPageBoundaries) {
 }
 
 TEST_P(EachMsrList, AnAddressThatIsNotAlignedOrTooWideIsRefused) {
-  for (const char* address : {"0x110008", "0x110001", "0xfffffffff0", "0x10000000000",
-                              "0xfffffffffffffff0"}) {
+  for (const char* address :
+       {"0x110008", "0x110001", "0xfffffffff0", "0x10000000000", "0xfffffffffffffff0"}) {
     // Two entries: the fourth address is the last 16 bytes that the width allows.
     ProgramRun run(Program(
-        {}, {absl::StrCat("vmwrite: {field: ", FieldPrefix(GetParam()), "_ADDRESS, value: ", address,
-                          "}"),
+        {}, {absl::StrCat("vmwrite: {field: ", FieldPrefix(GetParam()),
+                          "_ADDRESS, value: ", address, "}"),
              absl::StrCat("vmwrite: {field: ", FieldPrefix(GetParam()), "_COUNT, value: 2}")}));
     Finish(run);
     EXPECT_TRUE(VmfailedWith7(run)) << address;
@@ -311,9 +312,9 @@ TEST_F(MsrListPrograms, AMixedEntryListIsWhatL2Has) {
   EXPECT_EQ(run.cpu().vcpu_state().mtrr.Read(0x20C), uint64_t{0xCCCCC000});
 }
 
-const std::vector<std::string> kReadMixed = {"rdmsr: IA32_EFER", "rdmsr: 0x20c", "rdmsr: IA32_STAR",
-                                             "rdmsr: IA32_PAT", "rdmsr: IA32_SYSENTER_CS",
-                                             "rdmsr: 0x402"};
+const std::vector<std::string> kReadMixed = {"rdmsr: IA32_EFER",        "rdmsr: 0x20c",
+                                             "rdmsr: IA32_STAR",        "rdmsr: IA32_PAT",
+                                             "rdmsr: IA32_SYSENTER_CS", "rdmsr: 0x402"};
 
 TEST_F(MsrListPrograms, WhatIsOnlyInTheEntryListEndsWithTheHostStateOrStays) {
   ProgramRun run(Program({.entry_load = kMixedList}, {}, kReadMixed));
@@ -364,8 +365,9 @@ TEST_F(MsrListPrograms, TheStoreListShowsL2sValuesNotL1s) {
   EXPECT_EQ(Data(run, "exit_store", 5), 6u);
 }
 
-// The lists of a well-known test hypervisor: one MSR of each kind in each list, on all CPUs, again and again. Between two
-// entries L1 takes the MTRRs back, so that each entry and each exit stops all CPUs.
+// The lists of a well-known test hypervisor: one MSR of each kind in each list, on all CPUs, again
+// and again. Between two entries L1 takes the MTRRs back, so that each entry and each exit stops
+// all CPUs.
 TEST_F(MsrListPrograms, OneMsrOfEachKindInEachListOnTwoCpusTwentyTimes) {
   constexpr int kIterations = 20;
   std::vector<std::string> run_lines;
@@ -407,7 +409,8 @@ TEST_F(MsrListPrograms, OneMsrOfEachKindInEachListOnTwoCpusTwentyTimes) {
     EXPECT_EQ(Data(run, "exit_store", 1, cpu), Efer::kLme | Efer::kLma);
     EXPECT_EQ(Data(run, "exit_store", 2, cpu), 0x222u);
   }
-  // One quiesce for each list with a changed MTRR and for each WRMSR of one: on two CPUs 2 * 20 lists, 1 + 2 * 19 writes.
+  // One quiesce for each list with a changed MTRR and for each WRMSR of one: on two CPUs 2 * 20
+  // lists, 1 + 2 * 19 writes.
   int quiesces = 0;
   for (const TraceEvent& event : run.machine().trace().events()) {
     if (event.kind == EventKind::kCore &&

@@ -15,8 +15,11 @@ using testing::IsEmpty;
 std::string Alone(const std::string& run) { return "name: nmi\ncpus:\n  - run: [" + run + "]\n"; }
 std::string WithL2(const std::string& setup, const std::string& run, const std::string& l2) {
   return "name: nmi\ncpus:\n  - memory: {vmxon: {bytes: 4096}, vmcs: {bytes: 4096}}\n"
-         "    setup: [enter_vmx: vmxon, baseline_vmcs: vmcs" + setup + "]\n"
-         "    run: [" + run + "]\n    l2: [" + l2 + "]\n";
+         "    setup: [enter_vmx: vmxon, baseline_vmcs: vmcs" +
+         setup +
+         "]\n"
+         "    run: [" +
+         run + "]\n    l2: [" + l2 + "]\n";
 }
 
 class NmiPrograms : public testing::Test {
@@ -63,12 +66,13 @@ TEST_F(NmiPrograms, AnNmiInL2IsL2sIfL1DoesNotWantIt) {
   EXPECT_THAT(run.ExitFields(VmcsField::kExitReason), ElementsAre(18));
 }
 
-// Right after a VM entry: an injected event, then the NMI window, then a pending NMI. The NMI waits in L1's root operation,
-// blocked, until L2 is entered.
+// Right after a VM entry: an injected event, then the NMI window, then a pending NMI. The NMI waits
+// in L1's root operation, blocked, until L2 is entered.
 TEST_F(NmiPrograms, TheNmiWindowComesBeforeAnNmi) {
-  ProgramRun run(WithL2(", vmwrite_control: {field: PRIMARY_PROCESSOR_BASED_CONTROLS, "
-                        "bits: [NMI_WINDOW_EXITING]}",
-                        "vmlaunch, observe_exit: [exit_reason, guest_rip], nop", "nop, vmcall"));
+  ProgramRun run(
+      WithL2(", vmwrite_control: {field: PRIMARY_PROCESSOR_BASED_CONTROLS, "
+             "bits: [NMI_WINDOW_EXITING]}",
+             "vmlaunch, observe_exit: [exit_reason, guest_rip], nop", "nop, vmcall"));
   // Latched, and not taken before VMLAUNCH is.
   run.machine().Step(0, Choice::kDeviceNmi);
   run.machine().Step(0, Choice::kStep);
@@ -77,7 +81,8 @@ TEST_F(NmiPrograms, TheNmiWindowComesBeforeAnNmi) {
   EXPECT_THAT(run.ExitFields(VmcsField::kExitReason), ElementsAre(8));
   EXPECT_THAT(run.ExitFields(VmcsField::kGuestRip), ElementsAre(lhv::kL2CodeBase));
   int nmis = 0;
-  for (const std::string& line : run.Log()) nmis += line.find("L1") == 0 && line.find("NMI before") != std::string::npos;
+  for (const std::string& line : run.Log())
+    nmis += line.find("L1") == 0 && line.find("NMI before") != std::string::npos;
   EXPECT_EQ(nmis, 1) << "it hits L1 behind the exit";
 }
 

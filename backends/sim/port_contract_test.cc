@@ -14,14 +14,16 @@
 namespace nvmx::sim {
 namespace {
 
-// Two CPUs whose guests do nothing but exit. What the tests run, runs in root operation behind such an exit.
+// Two CPUs whose guests do nothing but exit. What the tests run, runs in root operation behind such
+// an exit.
 class SimulatedContractMachine final : public ContractMachine, private InRootOperation {
  public:
   SimulatedContractMachine() {
     const Variant& correct = *FindVariant("correct");
     const Variant variant{"probe", "", correct.quiesce, RootProbe()};
     program_ = ProgramRun::MustAssemble(
-        "name: exits\ncpus:\n  - {repeat: all, run: [cpuid: 0, cpuid: 0, cpuid: 0, cpuid: 0]}\n", 2);
+        "name: exits\ncpus:\n  - {repeat: all, run: [cpuid: 0, cpuid: 0, cpuid: 0, cpuid: 0]}\n",
+        2);
     MachineOptions options;
     options.variant = &variant;
     options.keep_trace = true;
@@ -45,8 +47,8 @@ class SimulatedContractMachine final : public ContractMachine, private InRootOpe
     machine_->cpu(0).processor().state().nmi_blocked = 1;
     machine_->Step(0, Choice::kDeviceNmi);
   }
-  // A CPU takes its NMIs at its points. Up to the next one it touches nothing that anybody could see, so an NMI that is
-  // taken there was taken at once.
+  // A CPU takes its NMIs at its points. Up to the next one it touches nothing that anybody could
+  // see, so an NMI that is taken there was taken at once.
   int NmisTaken() override {
     point_.Load(machine_->cpu(0).ports().cpu);
     int taken = 0;

@@ -56,17 +56,32 @@ TEST_F(ProcessorEntryExit, AnExitSavesEveryRegisterThatTheEntryLoaded) {
   Write(VmcsField::kVmEntryControls, Read(VmcsField::kVmEntryControls) & ~VmEntry::kIa32eModeGuest);
   ExitByVmcall();
   EXPECT_EQ(loaded.tr.base, before.Get<VmcsField::kGuestTrBase>());
-  constexpr VmcsField kSaved[] = {
-      VmcsField::kGuestRip,          VmcsField::kGuestRsp,          VmcsField::kGuestRflags,
-      VmcsField::kGuestCr0,          VmcsField::kGuestCr3,          VmcsField::kGuestCr4,
-      VmcsField::kGuestDr7,          VmcsField::kGuestIa32Debugctl, VmcsField::kGuestIa32Efer,
-      VmcsField::kGuestIa32Pat,      VmcsField::kGuestEsSelector,   VmcsField::kGuestCsBase,
-      VmcsField::kGuestSsLimit,      VmcsField::kGuestDsAccessRights, VmcsField::kGuestFsBase,
-      VmcsField::kGuestGsBase,       VmcsField::kGuestLdtrSelector, VmcsField::kGuestTrLimit,
-      VmcsField::kGuestGdtrBase,     VmcsField::kGuestGdtrLimit,    VmcsField::kGuestIdtrBase,
-      VmcsField::kGuestIdtrLimit,    VmcsField::kGuestIa32SysenterCs,
-      VmcsField::kGuestIa32SysenterEsp, VmcsField::kGuestIa32SysenterEip,
-      VmcsField::kGuestPendingDebugExceptions};
+  constexpr VmcsField kSaved[] = {VmcsField::kGuestRip,
+                                  VmcsField::kGuestRsp,
+                                  VmcsField::kGuestRflags,
+                                  VmcsField::kGuestCr0,
+                                  VmcsField::kGuestCr3,
+                                  VmcsField::kGuestCr4,
+                                  VmcsField::kGuestDr7,
+                                  VmcsField::kGuestIa32Debugctl,
+                                  VmcsField::kGuestIa32Efer,
+                                  VmcsField::kGuestIa32Pat,
+                                  VmcsField::kGuestEsSelector,
+                                  VmcsField::kGuestCsBase,
+                                  VmcsField::kGuestSsLimit,
+                                  VmcsField::kGuestDsAccessRights,
+                                  VmcsField::kGuestFsBase,
+                                  VmcsField::kGuestGsBase,
+                                  VmcsField::kGuestLdtrSelector,
+                                  VmcsField::kGuestTrLimit,
+                                  VmcsField::kGuestGdtrBase,
+                                  VmcsField::kGuestGdtrLimit,
+                                  VmcsField::kGuestIdtrBase,
+                                  VmcsField::kGuestIdtrLimit,
+                                  VmcsField::kGuestIa32SysenterCs,
+                                  VmcsField::kGuestIa32SysenterEsp,
+                                  VmcsField::kGuestIa32SysenterEip,
+                                  VmcsField::kGuestPendingDebugExceptions};
   for (VmcsField field : kSaved) EXPECT_EQ(Read(field), before.Read(field)) << Name(field);
   EXPECT_NE(Read(VmcsField::kVmEntryControls) & VmEntry::kIa32eModeGuest, 0u)
       << "the control follows IA32_EFER.LMA";
@@ -283,8 +298,7 @@ const Refusal kRefusals[] = {
        SetVirtualNmis(cpu);
        Or(cpu, VmcsField::kPrimaryProcessorBasedControls, PrimaryProcessorBased::kNmiWindowExiting);
      }},
-    {"guest CR0: fixed bits",
-     [](Processor& cpu) { Clear(cpu, VmcsField::kGuestCr0, Cr0::kPg); },
+    {"guest CR0: fixed bits", [](Processor& cpu) { Clear(cpu, VmcsField::kGuestCr0, Cr0::kPg); },
      [](Processor& cpu) { Clear(cpu, VmcsField::kGuestCr0, Cr0::kEt); }},
     {"guest CR0: fixed bits",
      [](Processor& cpu) {
@@ -295,8 +309,7 @@ const Refusal kRefusals[] = {
        ActivateSecondary(cpu, Secondary::kEnableEpt | Secondary::kUnrestrictedGuest);
        Clear(cpu, VmcsField::kGuestCr0, Cr0::kPe | Cr0::kPg);
      }},
-    {"guest CR4: fixed bits",
-     [](Processor& cpu) { Clear(cpu, VmcsField::kGuestCr4, Cr4::kVmxe); },
+    {"guest CR4: fixed bits", [](Processor& cpu) { Clear(cpu, VmcsField::kGuestCr4, Cr4::kVmxe); },
      [](Processor& cpu) { Or(cpu, VmcsField::kGuestCr4, Cr4::kPge); }},
     {"injected NMI while virtual NMIs are blocked",
      [](Processor& cpu) {

@@ -25,9 +25,7 @@ class ProcessorInstruction : public ProcessorTest {
       SkipInstructionAndEnter();
     };
   }
-  uint64_t& Register(GeneralRegister name) {
-    return state().registers[static_cast<size_t>(name)];
-  }
+  uint64_t& Register(GeneralRegister name) { return state().registers[static_cast<size_t>(name)]; }
   // Runs L2, as an emulation of VMLAUNCH does.
   void EnterL2() {
     cpu_.MakeCurrent(VmcsRole::kVmcs02);
@@ -170,8 +168,8 @@ TEST_F(ProcessorInstruction, VmptrstGivesWhatTheRootStored) {
 
 TEST_F(ProcessorInstruction, MemoryOperandsHaveTheirWidth) {
   const uint64_t place = lhv::kWindowBase + 0x200;
-  cpu_.Execute({.kind = InstructionKind::kWriteMemory, .width = 8, .first = place,
-                .second = ~uint64_t{0}});
+  cpu_.Execute(
+      {.kind = InstructionKind::kWriteMemory, .width = 8, .first = place, .second = ~uint64_t{0}});
   cpu_.Execute({.kind = InstructionKind::kWriteMemory, .width = 2, .first = place, .second = 0});
   EXPECT_EQ(cpu_.Execute({.kind = InstructionKind::kReadMemory, .width = 4, .first = place}).value,
             0xFFFF0000u);
@@ -196,12 +194,8 @@ TEST_F(ProcessorInstruction, APageFaultExitsAsBitmapMaskAndMatchSay) {
   const struct {
     uint32_t bitmap, mask, match;
     bool exits;
-  } kCases[] = {{0, 0, 0, false},
-                {1u << 14, 0, 0, true},
-                {1u << 14, 2, 2, false},
-                {1u << 14, 2, 0, true},
-                {0, 2, 2, true},
-                {0, 0, 1, true}};
+  } kCases[] = {{0, 0, 0, false},       {1u << 14, 0, 0, true}, {1u << 14, 2, 2, false},
+                {1u << 14, 2, 0, true}, {0, 2, 2, true},        {0, 0, 1, true}};
   for (const auto& c : kCases) {
     ExitByVmcall();
     Write(VmcsField::kExceptionBitmap, c.bitmap);

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// The lists of MSRs that VM entries and VM exits process. SDM Vol. 3C, 27.4 "Loading MSRs", 28.4 "Saving MSRs", 28.6 "Loading
-// MSRs", 28.7 "VMX Aborts".
+// The lists of MSRs that VM entries and VM exits process. SDM Vol. 3C, 27.4 "Loading MSRs", 28.4
+// "Saving MSRs", 28.6 "Loading MSRs", 28.7 "VMX Aborts".
 #include <string>
 
 #include "backends/sim/testing/processor_fixture.h"
@@ -148,7 +148,8 @@ class FailedEntry : public ProcessorMsrList {
 
 TEST_F(FailedEntry, LeavesBlockingByNmiAsItWasBefore) {
   for (uint64_t blocked : {0, 1}) {
-    for (uint32_t pin : {0u, PinBased::kNmiExiting, PinBased::kNmiExiting | PinBased::kVirtualNmis}) {
+    for (uint32_t pin :
+         {0u, PinBased::kNmiExiting, PinBased::kNmiExiting | PinBased::kVirtualNmis}) {
       for (uint32_t bit : {0u, Interruptibility::kBlockingByNmi}) {
         SCOPED_TRACE(testing::Message() << blocked << " " << pin << " " << bit);
         Write(VmcsField::kPinBasedControls, PinBased::kDefault1 | pin);
@@ -192,8 +193,9 @@ TEST_F(FailedEntry, EndsInAVmxAbortIfTheExitLoadListFailsToo) {
 // --- VM-exit MSR-store list
 
 TEST_F(ProcessorMsrList, ExitStoresWhatTheGuestLeft) {
-  UseExitStoreList({Entry(Msr::IA32_STAR, 99), Entry(Msr::IA32_PAT, 99), Entry(Msr::IA32_FS_BASE, 99),
-                    Entry(Msr::IA32_GS_BASE, 99), Entry(Msr::IA32_MTRR_PHYSBASE0, 99)});
+  UseExitStoreList({Entry(Msr::IA32_STAR, 99), Entry(Msr::IA32_PAT, 99),
+                    Entry(Msr::IA32_FS_BASE, 99), Entry(Msr::IA32_GS_BASE, 99),
+                    Entry(Msr::IA32_MTRR_PHYSBASE0, 99)});
   Write(VmcsField::kGuestFsBase, 0xF5);
   Write(VmcsField::kGuestGsBase, 0x65);
   Add(VmcsField::kVmEntryControls, VmEntry::kLoadIa32Pat);
@@ -282,7 +284,8 @@ TEST_F(ProcessorMsrList, TheIndicatorIsThatOfTheVmcsThatAborted) {
   EXPECT_EQ(state().vmcs[1].abort_indicator, static_cast<uint64_t>(VmxAbort::kLoadingHostMsrs));
 }
 
-// --- What VM entry checks of the lists. SDM Vol. 3C, 27.2.1.2 "VM-Exit Control Fields", 27.2.1.3 "VM-Entry Control Fields".
+// --- What VM entry checks of the lists. SDM Vol. 3C, 27.2.1.2 "VM-Exit Control Fields", 27.2.1.3
+// "VM-Entry Control Fields".
 
 struct AddressCase {
   const char* name;
@@ -319,16 +322,16 @@ TEST_P(ListAddress, IsCheckedForEachList) {
     state().operation = Operation::kRoot;
   }
 }
-INSTANTIATE_TEST_SUITE_P(
-    Addresses, ListAddress,
-    testing::Values(AddressCase{"Aligned", 0x104000, 1, ""},
-                    AddressCase{"By8", 0x104008, 1, kNotAligned},
-                    AddressCase{"By1", 0x104001, 1, kNotAligned},
-                    AddressCase{"LastBelowTheWidth", kBeyond - 16, 1, ""},
-                    AddressCase{"EndsBeyondTheWidth", kBeyond - 16, 2, kTooWide},
-                    AddressCase{"BeginsBeyondTheWidth", kBeyond, 1, kTooWide},
-                    AddressCase{"Wraps", ~uint64_t{15}, 2, kTooWide}),
-    [](const auto& info) { return std::string(info.param.name); });
+INSTANTIATE_TEST_SUITE_P(Addresses, ListAddress,
+                         testing::Values(AddressCase{"Aligned", 0x104000, 1, ""},
+                                         AddressCase{"By8", 0x104008, 1, kNotAligned},
+                                         AddressCase{"By1", 0x104001, 1, kNotAligned},
+                                         AddressCase{"LastBelowTheWidth", kBeyond - 16, 1, ""},
+                                         AddressCase{"EndsBeyondTheWidth", kBeyond - 16, 2,
+                                                     kTooWide},
+                                         AddressCase{"BeginsBeyondTheWidth", kBeyond, 1, kTooWide},
+                                         AddressCase{"Wraps", ~uint64_t{15}, 2, kTooWide}),
+                         [](const auto& info) { return std::string(info.param.name); });
 
 }  // namespace
 }  // namespace nvmx::sim

@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// Blocking by NMI: who sets it, who ends it, and what the VMCS shows of it. SDM Vol. 3C, 25.4.2 "Guest Non-Register State",
-// 26.3 (IRET), 27.7.1 "Interruptibility State", 28.2 and 28.5.5; SDM Vol. 3A, 6.7.1 "Handling Multiple NMIs".
+// Blocking by NMI: who sets it, who ends it, and what the VMCS shows of it. SDM Vol. 3C, 25.4.2
+// "Guest Non-Register State", 26.3 (IRET), 27.7.1 "Interruptibility State", 28.2 and 28.5.5; SDM
+// Vol. 3A, 6.7.1 "Handling Multiple NMIs".
 #include "backends/sim/nmi_latch.h"
 #include "backends/sim/testing/processor_fixture.h"
 #include "core/vmx/exit_reason.h"
@@ -26,9 +27,7 @@ class ProcessorNmi : public ProcessorTest {
   void Inject(InterruptionInformation event) {
     Write(VmcsField::kVmEntryInterruptionInformation, event.value());
   }
-  bool SavedBlocking() const {
-    return (Read(VmcsField::kGuestInterruptibilityState) & kBit) != 0;
-  }
+  bool SavedBlocking() const { return (Read(VmcsField::kGuestInterruptibilityState) & kBit) != 0; }
   void OpenWindow() {
     SetPin(kVirtual);
     Add(VmcsField::kPrimaryProcessorBasedControls, PrimaryProcessorBased::kNmiWindowExiting);
@@ -223,7 +222,8 @@ TEST_F(ProcessorNmi, TheWindowIsClosedWithoutItsControl) {
 
 TEST_F(ProcessorNmi, TheWindowIsClosedByEachKindOfBlocking) {
   OpenWindow();
-  for (uint32_t blocking : {kBit, Interruptibility::kBlockingBySti, Interruptibility::kBlockingByMovSs}) {
+  for (uint32_t blocking :
+       {kBit, Interruptibility::kBlockingBySti, Interruptibility::kBlockingByMovSs}) {
     Write(VmcsField::kGuestInterruptibilityState, blocking);
     cpu_.EnterGuest();
     EXPECT_FALSE(cpu_.NmiWindowIsOpen()) << blocking;

@@ -71,10 +71,10 @@ TEST(Scenario, MergesAndExchangesAreExpectedOfAScenarioThatCompletes) {
 }
 
 TEST(Scenario, ChangesComeBeforeWhatTheFileSays) {
-  const absl::StatusOr<Scenario> scenario =
-      ParseScenario("s", "s.yaml",
-                    std::string("summary: x\ncpus: 2\ndevice_nmis: 2\nexpect: completes\n") + kProgram,
-                    {.cpus = 4, .variant = "no-unblocking", .device_nmis = 0});
+  const absl::StatusOr<Scenario> scenario = ParseScenario(
+      "s", "s.yaml",
+      std::string("summary: x\ncpus: 2\ndevice_nmis: 2\nexpect: completes\n") + kProgram,
+      {.cpus = 4, .variant = "no-unblocking", .device_nmis = 0});
   ASSERT_TRUE(scenario.ok()) << scenario.status();
   EXPECT_EQ(scenario->cpus, 4u);
   EXPECT_EQ(scenario->program.cpus.size(), 4u);
@@ -173,6 +173,21 @@ TEST(Scenario, ASetupThatDoesNotEndMakesNoMachine) {
     EXPECT_THAT(std::string(machine.status().message()),
                 HasSubstr("the setup of CPU 0 does not reach its end"));
   }
+}
+
+TEST(BuildMachineTest, ASetupThatSendsAnNmiIsRefused) {
+  const absl::StatusOr<Scenario> scenario = ParseScenario("s", "s.yaml",
+                                                          "summary: s\n"
+                                                          "expect: completes\n"
+                                                          "program:\n"
+                                                          "  name: p\n"
+                                                          "  cpus:\n"
+                                                          "    - setup: [{send_nmi: others}]\n",
+                                                          {});
+  ASSERT_TRUE(scenario.ok()) << scenario.status();
+  const auto machine = BuildMachine(*scenario, /*keep_trace=*/false);
+  EXPECT_EQ(machine.status().message(),
+            "p: a setup sends CPU 1 an NMI, which nobody takes there; send it in `run`");
 }
 
 }  // namespace

@@ -1,8 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "backends/sim/schedule.h"
 
+#include <algorithm>
 #include <cctype>
 
+#include "absl/strings/ascii.h"
 #include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
@@ -142,8 +144,11 @@ absl::StatusOr<Schedule> ParseSchedule(const std::string& text) {
                             " digits; the schedule may be cut off"));
   }
   for (size_t at = 0; at < marks.size(); at += kMarkDigits) {
+    const std::string digits = marks.substr(at, kMarkDigits);
     uint32_t mark = 0;
-    if (!absl::SimpleHexAtoi(marks.substr(at, kMarkDigits), &mark)) {
+    // SimpleHexAtoi would also take "0x12" and blanks.
+    if (!std::all_of(digits.begin(), digits.end(), absl::ascii_isxdigit) ||
+        !absl::SimpleHexAtoi(digits, &mark)) {
       return Bad(base + at, "expected four hexadecimal digits");
     }
     schedule.step_marks.push_back(static_cast<uint16_t>(mark));

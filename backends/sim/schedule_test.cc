@@ -43,14 +43,16 @@ TEST(Schedule, IsOneLineOfText) {
 }
 
 TEST(Schedule, ThreeOrMoreOfAKindAreCounted) {
-  EXPECT_EQ(ToString(Make({Step(0), Step(0), Step(0), Step(1), Step(1), Take(0), Take(0), Take(0)})),
-            "nvmx1:main-deadlock:correct:2:0*3,11n0*3:a0b0a0b1a0b2a0b3a0b4a0b5a0b6a0b7");
+  EXPECT_EQ(
+      ToString(Make({Step(0), Step(0), Step(0), Step(1), Step(1), Take(0), Take(0), Take(0)})),
+      "nvmx1:main-deadlock:correct:2:0*3,11n0*3:a0b0a0b1a0b2a0b3a0b4a0b5a0b6a0b7");
 }
 
 TEST(Schedule, TextAndScheduleGoBackAndForth) {
   ExpectRoundTrip(Make({}));
   ExpectRoundTrip(Make({Step(0)}));
-  ExpectRoundTrip(Make({Device(1), Device(1), Take(1), Step(1), Step(1), Step(1), Step(1), Step(0)}));
+  ExpectRoundTrip(
+      Make({Device(1), Device(1), Take(1), Step(1), Step(1), Step(1), Step(1), Step(0)}));
   ExpectRoundTrip(Make(std::vector<ScheduleStep>(1000, Step(1))));
 }
 
@@ -82,14 +84,18 @@ TEST(ScheduleErrors, SayAtWhichCharacterWhatWasExpected) {
     const char* text;
     const char* error;
   } kCases[] = {
-      {"", "schedule, character 1: expected a schedule of version nvmx1, as "
-           "\"nvmx1:SCENARIO:VARIANT:CPUS:CHOICES:MARKS\""},
-      {"nvmx2:a:b:1:0:0000", "schedule, character 1: expected a schedule of version nvmx1, as "
-                             "\"nvmx1:SCENARIO:VARIANT:CPUS:CHOICES:MARKS\""},
-      {"nvmx1:a:b:1", "schedule, character 12: expected 6 parts set off by colons, found 4; the "
-                      "schedule may be cut off"},
-      {"nvmx1:a:b:1:0:0000:x", "schedule, character 21: expected 6 parts set off by colons, found "
-                               "7; the schedule may be cut off"},
+      {"",
+       "schedule, character 1: expected a schedule of version nvmx1, as "
+       "\"nvmx1:SCENARIO:VARIANT:CPUS:CHOICES:MARKS\""},
+      {"nvmx2:a:b:1:0:0000",
+       "schedule, character 1: expected a schedule of version nvmx1, as "
+       "\"nvmx1:SCENARIO:VARIANT:CPUS:CHOICES:MARKS\""},
+      {"nvmx1:a:b:1",
+       "schedule, character 12: expected 6 parts set off by colons, found 4; the "
+       "schedule may be cut off"},
+      {"nvmx1:a:b:1:0:0000:x",
+       "schedule, character 21: expected 6 parts set off by colons, found "
+       "7; the schedule may be cut off"},
       {"nvmx1:a:b:0:0:0000", "schedule, character 11: expected a number of CPUs from 1 to 8"},
       {"nvmx1:a:b:9:0:0000", "schedule, character 11: expected a number of CPUs from 1 to 8"},
       {"nvmx1:a:b:x:0:0000", "schedule, character 11: expected a number of CPUs from 1 to 8"},
@@ -107,15 +113,16 @@ TEST(ScheduleErrors, SayAtWhichCharacterWhatWasExpected) {
        "schedule, character 15: expected a repeat count from 1 to 1000000 after *"},
       {"nvmx1:a:b:2:0*99999999999999999999:0000",
        "schedule, character 15: expected a repeat count from 1 to 1000000 after *"},
-      {"nvmx1:a:b:2:0*2n1:000000000000",
-       "schedule, character 16: expected , after a repeat count"},
+      {"nvmx1:a:b:2:0*2n1:000000000000", "schedule, character 16: expected , after a repeat count"},
       {"nvmx1:a:b:2:0*1000000,0:0000", "schedule, character 24: more than 1000000 steps"},
       {"nvmx1:a:b:2:01:0000000",
        "schedule, character 23: expected 2 marks of 4 digits, found 7 digits; the schedule may be "
        "cut off"},
-      {"nvmx1:a:b:2:01:", "schedule, character 16: expected 2 marks of 4 digits, found 0 digits; "
-                          "the schedule may be cut off"},
+      {"nvmx1:a:b:2:01:",
+       "schedule, character 16: expected 2 marks of 4 digits, found 0 digits; "
+       "the schedule may be cut off"},
       {"nvmx1:a:b:2:01:0000000g", "schedule, character 20: expected four hexadecimal digits"},
+      {"nvmx1:a:b:2:0:0x01", "schedule, character 15: expected four hexadecimal digits"},
       {"nvmx1:a:b:2:01:000000 1", "schedule, character 20: expected four hexadecimal digits"},
   };
   for (const auto& c : kCases) EXPECT_EQ(ErrorOf(c.text), c.error) << c.text;

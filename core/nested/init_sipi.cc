@@ -18,11 +18,13 @@ struct FieldValue {
   uint64_t value;
 };
 
-// SDM Vol. 3A, Table 10-1 "IA-32 and Intel 64 Processor States Following Power-up, Reset, or INIT". CR0 and CR4 are apart;
-// what INIT leaves alone (MTRRs and the other MSRs but IA32_EFER, whose LMA cannot outlive paging) is missing.
+// SDM Vol. 3A, Table 10-1 "IA-32 and Intel 64 Processor States Following Power-up, Reset, or INIT".
+// CR0 and CR4 are apart; what INIT leaves alone (MTRRs and the other MSRs but IA32_EFER, whose LMA
+// cannot outlive paging) is missing.
 constexpr uint64_t kLimit = 0xFFFF;
 constexpr uint64_t kDataRights = 0x93;
-constexpr uint64_t kCodeRights = 0x9B;  // the table's "read/write, accessed" as a code segment, which VM entry wants
+constexpr uint64_t kCodeRights =
+    0x9B;  // the table's "read/write, accessed" as a code segment, which VM entry wants
 constexpr uint64_t kLdtRights = 0x82;
 constexpr uint64_t kTssRights = 0x8B;
 constexpr FieldValue kStateAfterInit[] = {
@@ -50,9 +52,11 @@ struct SegmentFields {
   VmcsField selector, base, limit, access_rights;
   uint64_t rights;
 };
-#define NVMX_SEGMENT(name, rights)                                                     \
-  {VmcsField::kGuest##name##Selector, VmcsField::kGuest##name##Base,                   \
-   VmcsField::kGuest##name##Limit, VmcsField::kGuest##name##AccessRights, rights}
+#define NVMX_SEGMENT(name, rights)                                                    \
+  {                                                                                   \
+    VmcsField::kGuest##name##Selector, VmcsField::kGuest##name##Base,                 \
+        VmcsField::kGuest##name##Limit, VmcsField::kGuest##name##AccessRights, rights \
+  }
 constexpr SegmentFields kSegmentsAtZero[] = {
     NVMX_SEGMENT(Ss, kDataRights), NVMX_SEGMENT(Ds, kDataRights), NVMX_SEGMENT(Es, kDataRights),
     NVMX_SEGMENT(Fs, kDataRights), NVMX_SEGMENT(Gs, kDataRights), NVMX_SEGMENT(Ldtr, kLdtRights),
@@ -60,7 +64,8 @@ constexpr SegmentFields kSegmentsAtZero[] = {
 };
 #undef NVMX_SEGMENT
 
-// What VM entry does not let L1 change stays set in the register, and L1 reads it from the shadow as it should be.
+// What VM entry does not let L1 change stays set in the register, and L1 reads it from the shadow
+// as it should be.
 void WriteControlRegister(Vmcs& vmcs, VmcsField guest, VmcsField mask, VmcsField shadow,
                           uint64_t value, uint64_t forced) {
   vmcs.Write(guest, value | forced);

@@ -6,21 +6,23 @@
 
 namespace nvmx {
 
-// INIT and SIPI for L1. SDM Vol. 3C, 24.8 "Restrictions on VMX Operation" (INIT is blocked in VMX root operation), 26.2 "Other
-// Causes of VM Exits", 28.2 (INIT and SIPI exits).
+// INIT and SIPI for L1. SDM Vol. 3C, 24.8 "Restrictions on VMX Operation" (INIT is blocked in VMX
+// root operation), 26.2 "Other Causes of VM Exits", 28.2 (INIT and SIPI exits).
 //
-// An INIT that L2 meets is an exit of L2's like any other and is reflected; only what VMCS01 exits with comes here.
+// An INIT that L2 meets is an exit of L2's like any other and is reflected; only what VMCS01 exits
+// with comes here.
 
 // VMCS01's exit for INIT. It is remembered; DeliverLatchedInit() acts on it.
 void HandleInitOfL1(Vcpu& vcpu);
 
-// VMCS01's exit for a SIPI: L1 starts in real mode at the 4-KByte page that the exit qualification names. SDM Vol. 3A, 9.4.3
-// "MP Initialization Protocol Algorithm for MP Systems".
+// VMCS01's exit for a SIPI: L1 starts in real mode at the 4-KByte page that the exit qualification
+// names. SDM Vol. 3A, 9.4.3 "MP Initialization Protocol Algorithm for MP Systems".
 void HandleSipiOfL1(Vcpu& vcpu);
 
-// Called after each VM exit was handled and before an NMI is delivered: acts on a remembered INIT as soon as a processor
-// would. Outside VMX operation it resets L1; in L1's root operation it stays; if L2 is about to run it becomes L2's VM exit,
-// behind an event that is still to be injected.
+// Called after each VM exit was handled and before an NMI is delivered: acts on a remembered INIT
+// as soon as a processor would. Outside VMX operation it resets L1; in L1's root operation it
+// stays; if L2 is about to run it becomes L2's VM exit, behind an event that is still to be
+// injected.
 void DeliverLatchedInit(Vcpu& vcpu);
 
 }  // namespace nvmx

@@ -40,7 +40,8 @@ class RootSoftware final : public Platform {
   void EntryRefused(const char* rule) override { refusals.push_back(rule); }
 };
 
-// A processor with a VMCS that can be entered, driven directly as software in VMX root operation does.
+// A processor with a VMCS that can be entered, driven directly as software in VMX root operation
+// does.
 class ProcessorTest : public testing::Test {
  protected:
   static constexpr uint64_t kGuestRip = lhv::kL1CodeBase;

@@ -24,7 +24,8 @@ namespace nvmx::sim {
 // A guest program on a machine of the core as it is, and what it came to.
 class ProgramRun {
  public:
-  // Assembles the text. A program that cannot be assembled, or a setup that does not end, ends the test program.
+  // Assembles the text. A program that cannot be assembled, or a setup that does not end, ends the
+  // test program.
   explicit ProgramRun(const std::string& text, uint32_t cpus = 1)
       : ProgramRun(MustAssemble(text, cpus)) {}
   explicit ProgramRun(const lhv::GuestProgram& program)
@@ -110,8 +111,7 @@ class ProgramRun {
   }
   uint64_t Memory64(uint64_t address) {
     uint64_t value = 0;
-    EXPECT_TRUE(
-        machine_->memory().Read(address, std::as_writable_bytes(std::span(&value, 1))));
+    EXPECT_TRUE(machine_->memory().Read(address, std::as_writable_bytes(std::span(&value, 1))));
     return value;
   }
   // The address of a memory block of the program.

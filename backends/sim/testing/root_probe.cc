@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "backends/sim/testing/root_probe.h"
 
+#include "core/x86/msr.h"
+
 namespace nvmx::sim {
 namespace {
 
@@ -14,11 +16,21 @@ class Probe final : public Choreography {
   }
 };
 
+class Impure final : public QuiesceProtocol {
+ public:
+  bool AcknowledgeIfRequested(SmpContext& context) const override {
+    context.cpu.WriteMsr(Index(Msr::IA32_STAR), 1);
+    return QuiesceProtocol::AcknowledgeIfRequested(context);
+  }
+};
+
 constexpr Probe kProbe;
+constexpr Impure kImpure;
 
 }  // namespace
 
 const Choreography& RootProbe() { return kProbe; }
 void SetRootProbe(InRootOperation* probe) { current = probe; }
+const QuiesceProtocol& ImpureQuiesce() { return kImpure; }
 
 }  // namespace nvmx::sim

@@ -12,7 +12,8 @@
 
 namespace nvmx::sim {
 
-// Programs that are small enough for every state to be reached the slow way, and that between them use every kind of point.
+// Programs that are small enough for every state to be reached the slow way, and that between them
+// use every kind of point.
 inline constexpr char kOneMtrrWrite[] = "{repeat: all, run: [wrmsr: {msr: 0x200, value: 6}]}";
 inline constexpr char kEntryAndExitLists[] =
     "{repeat: all, memory: {vmxon: {bytes: 4096}, vmcs: {bytes: 4096}, "
@@ -38,10 +39,10 @@ inline constexpr char kGuestsSendNmis[] =
 
 inline Scenario SmallScenario(const std::string& cpu_program, const std::string& variant,
                               uint32_t cpus, uint32_t device_nmis, bool log_mtrr_writes = true) {
-  const std::string text = absl::StrCat(
-      "summary: small\nexpect: completes\nvariant: ", variant, "\ncpus: ", cpus,
-      "\ndevice_nmis: ", device_nmis, "\nlog_mtrr_writes: ", log_mtrr_writes ? "true" : "false",
-      "\nprogram: {name: small, cpus: [", cpu_program, "]}\n");
+  const std::string text = absl::StrCat("summary: small\nexpect: completes\nvariant: ", variant,
+                                        "\ncpus: ", cpus, "\ndevice_nmis: ", device_nmis,
+                                        "\nlog_mtrr_writes: ", log_mtrr_writes ? "true" : "false",
+                                        "\nprogram: {name: small, cpus: [", cpu_program, "]}\n");
   absl::StatusOr<Scenario> scenario = ParseScenario("small", "small.yaml", text, {});
   if (!scenario.ok()) {
     std::fprintf(stderr, "%s\n%s\n", scenario.status().ToString().c_str(), text.c_str());
