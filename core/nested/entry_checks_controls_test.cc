@@ -214,6 +214,111 @@ struct InjectionVector {
   }
 };
 
+// 27.2.1.3 names these seven; vector 21 (#CP) is among those that must not have one.
+struct InjectionDeliversErrorCode {
+  static bool Has(uint8_t vector) {
+    return vector == 8 || (vector >= 10 && vector <= 14) || vector == 17;
+  }
+  static EntryChange Exception(uint8_t vector, bool error_code) {
+    return {"exception " + std::to_string(vector) + (error_code ? " with" : " without"), [=](S& s) {
+              Inject(s, InterruptionInformation::Make(InterruptionType::kHardwareException, vector,
+                                                      error_code));
+            }};
+  }
+  // The change, on a CPU that injects any exception with or without an error code.
+  static EntryChange OnRelaxedCpu(EntryChange change) {
+    return {change.what + ", IA32_VMX_BASIC[56] is 1", [change](S& s) {
+              s.offered.basic |= VmxBasic::kAnyHardwareExceptionErrorCode;
+              change.apply(s);
+            }};
+  }
+  // The change, before CR0.PE is cleared.
+  static EntryChange InRealMode(EntryChange change) {
+    return {change.what + ", CR0.PE is 0", [change](S& s) {
+              change.apply(s);
+              s.ClearBits(VmcsField::kGuestCr0, 1);
+            }};
+  }
+  static EntryChanges Breaking() {
+    EntryChanges changes = {
+        Injecting("NMI with", InterruptionType::kNmi, 2, true),
+        Injecting("external interrupt with", InterruptionType::kExternalInterrupt, 0x20, true),
+        Injecting("software exception with", InterruptionType::kSoftwareException, 3, true),
+        InRealMode(Exception(13, true)),
+        OnRelaxedCpu(InRealMode(Exception(13, true))),
+        OnRelaxedCpu(Injecting("NMI with", InterruptionType::kNmi, 2, true))};
+    for (uint8_t vector = 0; vector < 32; ++vector) {
+      changes.push_back(Exception(vector, !Has(vector)));
+    }
+    return changes;
+  }
+  static EntryChanges Accepted() {
+    EntryChanges changes = {InRealMode(Exception(13, false)),
+                            {"NMI with, not valid", [](S& s) {
+                               s.v.Set<VmcsField::kVmEntryInterruptionInformation>(0xA02);
+                             }}};
+    for (uint8_t vector = 0; vector < 32; ++vector) {
+      changes.push_back(Exception(vector, Has(vector)));
+      changes.push_back(OnRelaxedCpu(Exception(vector, !Has(vector))));
+    }
+    return changes;
+  }
+};
+
+struct InjectionErrorCodeReservedBits {
+  static EntryChange ErrorCode(uint32_t error_code, Vector vector) {
+    return {std::string("error code ") + std::to_string(error_code) + " of " + Name(vector),
+            [=](S& s) {
+              Inject(s, InterruptionInformation::HardwareException(vector));
+              s.v.Set<VmcsField::kVmEntryExceptionErrorCode>(error_code);
+            }};
+  }
+  static EntryChanges Breaking() {
+    return {ErrorCode(1u << 16, Vector::kPageFault), ErrorCode(1u << 31, Vector::kPageFault)};
+  }
+  static EntryChanges Accepted() {
+    return {
+        ErrorCode(0xFFFF, Vector::kPageFault),
+        ErrorCode(~0u, Vector::kInvalidOpcode),
+        {"all ones, no event", [](S& s) { s.v.Set<VmcsField::kVmEntryExceptionErrorCode>(~0u); }}};
+  }
+};
+
+struct InjectionInstructionLength {
+  static EntryChange Length(uint32_t length, InterruptionType type, uint8_t vector) {
+    return {"type " + std::to_string(static_cast<int>(type)) + ", length " + std::to_string(length),
+            [=](S& s) {
+              Inject(s, InterruptionInformation::Make(type, vector));
+              s.v.Set<VmcsField::kVmEntryInstructionLength>(length);
+            }};
+  }
+  static EntryChanges EachType(uint32_t length) {
+    return {Length(length, InterruptionType::kSoftwareInterrupt, 0x80),
+            Length(length, InterruptionType::kPrivilegedSoftwareException, 1),
+            Length(length, InterruptionType::kSoftwareException, 3)};
+  }
+  static EntryChanges Breaking() {
+    EntryChanges changes = EachType(0);
+    for (uint32_t length : {16u, 0x100u, ~0u}) {
+      for (const EntryChange& change : EachType(length)) changes.push_back(change);
+    }
+    return changes;
+  }
+  static EntryChanges Accepted() {
+    EntryChanges changes = EachType(1);
+    for (const EntryChange& change : EachType(15)) changes.push_back(change);
+    changes.push_back(Length(0, InterruptionType::kHardwareException, 6));
+    changes.push_back(Length(16, InterruptionType::kNmi, 2));
+    for (const EntryChange& change : EachType(0)) {
+      changes.push_back({change.what + ", IA32_VMX_MISC[30] is 1", [change](S& s) {
+                           s.offered.misc |= VmxMisc::kInstructionLengthZero;
+                           change.apply(s);
+                         }});
+    }
+    return changes;
+  }
+};
+
 struct InjectionReservedBits {
   static EntryChanges Breaking() {
     EntryChanges changes;

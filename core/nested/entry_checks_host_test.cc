@@ -15,15 +15,6 @@ namespace {
 
 using S = EntrySubject;
 
-template <VmcsField F>
-EntryChange Setting(std::string what, uint64_t value) {
-  return {std::move(what), [value](S& s) { s.v.Set<F>(value); }};
-}
-template <VmcsField F>
-EntryChange Flipping(std::string what, uint64_t bits) {
-  return {std::move(what), [bits](S& s) { s.v.Set<F>(s.v.Get<F>() ^ bits); }};
-}
-
 struct HostCr0 {
   static EntryChanges Breaking() {
     return {Flipping<VmcsField::kHostCr0>("PE is 0", Cr0::kPe),
@@ -76,14 +67,22 @@ struct HostPat {
   }
 };
 
-struct HostEfer {
+struct HostSysenterCanonical {
   static EntryChanges Breaking() {
-    return {Flipping<VmcsField::kHostIa32Efer>("LMA is 0", Efer::kLma),
-            Flipping<VmcsField::kHostIa32Efer>("LME is 0", Efer::kLme),
-            Flipping<VmcsField::kHostIa32Efer>("reserved bit 1", 2),
-            Flipping<VmcsField::kHostIa32Efer>("reserved bit 63", uint64_t{1} << 63),
-            {"LMA and LME are 1, host-address-space size is 0",
-             [](S& s) { s.ClearBits(VmcsField::kVmExitControls, VmExit::kHostAddressSpaceSize); }}};
+    return {Setting<VmcsField::kHostIa32SysenterEsp>("ESP in the hole", uint64_t{1} << 47),
+            Setting<VmcsField::kHostIa32SysenterEip>("EIP in the hole", 0xFFFF'7FFF'FFFF'FFFF)};
+  }
+  static EntryChanges Accepted() {
+    return {
+        Setting<VmcsField::kHostIa32SysenterEsp>("ESP above the hole", 0xFFFF'8000'0000'0000),
+        Setting<VmcsField::kHostIa32SysenterEip>("EIP below the hole", (uint64_t{1} << 47) - 1)};
+  }
+};
+
+struct HostEferReservedBits {
+  static EntryChanges Breaking() {
+    return {Flipping<VmcsField::kHostIa32Efer>("reserved bit 1", 2),
+            Flipping<VmcsField::kHostIa32Efer>("reserved bit 63", uint64_t{1} << 63)};
   }
   static EntryChanges Accepted() {
     return {Flipping<VmcsField::kHostIa32Efer>("SCE is 1", Efer::kSce),
@@ -93,6 +92,44 @@ struct HostEfer {
                s.ClearBits(VmcsField::kVmExitControls, VmExit::kLoadIa32Efer);
              }}};
   }
+};
+
+struct HostEferMode {
+  static EntryChanges Breaking() {
+    return {Flipping<VmcsField::kHostIa32Efer>("LMA is 0", Efer::kLma),
+            Flipping<VmcsField::kHostIa32Efer>("LME is 0", Efer::kLme),
+            {"LMA and LME are 1, host-address-space size is 0",
+             [](S& s) { s.ClearBits(VmcsField::kVmExitControls, VmExit::kHostAddressSpaceSize); }}};
+  }
+  static EntryChanges Accepted() {
+    return {{"LMA and LME are 0, but IA32_EFER is not loaded", [](S& s) {
+               s.v.Set<VmcsField::kHostIa32Efer>(0);
+               s.ClearBits(VmcsField::kVmExitControls, VmExit::kLoadIa32Efer);
+             }}};
+  }
+};
+
+struct HostSelectors {
+  static constexpr VmcsField kSelectors[] = {VmcsField::kHostEsSelector, VmcsField::kHostCsSelector,
+                                             VmcsField::kHostSsSelector, VmcsField::kHostDsSelector,
+                                             VmcsField::kHostFsSelector, VmcsField::kHostGsSelector,
+                                             VmcsField::kHostTrSelector};
+  static EntryChanges Each(uint64_t bit) {
+    EntryChanges changes;
+    for (VmcsField field : kSelectors) {
+      changes.push_back({std::string(Name(field)) + " with bit " + std::to_string(bit),
+                         [=](S& s) { s.SetBits(field, uint64_t{1} << bit); }});
+    }
+    return changes;
+  }
+  static EntryChanges Breaking() {
+    EntryChanges changes;
+    for (uint64_t bit : {0, 1, 2}) {
+      for (const EntryChange& change : Each(bit)) changes.push_back(change);
+    }
+    return changes;
+  }
+  static EntryChanges Accepted() { return Each(15); }
 };
 
 struct HostCsAndTrNotNull {
@@ -105,6 +142,34 @@ struct HostCsAndTrNotNull {
             Setting<VmcsField::kHostDsSelector>("DS is 0", 0),
             Setting<VmcsField::kHostTrSelector>("TR is 8", 8)};
   }
+};
+
+struct HostSsNotNull {
+  static EntryChanges Breaking() {
+    return {{"SS is 0, host-address-space size is 0", [](S& s) {
+               s.v.Set<VmcsField::kHostSsSelector>(0);
+               s.ClearBits(VmcsField::kVmExitControls,
+                           VmExit::kHostAddressSpaceSize | VmExit::kLoadIa32Efer);
+             }}};
+  }
+  static EntryChanges Accepted() {
+    return {Setting<VmcsField::kHostSsSelector>("SS is 0, host-address-space size is 1", 0)};
+  }
+};
+
+struct HostBasesCanonical {
+  static constexpr VmcsField kBases[] = {VmcsField::kHostFsBase, VmcsField::kHostGsBase,
+                                         VmcsField::kHostGdtrBase, VmcsField::kHostIdtrBase,
+                                         VmcsField::kHostTrBase};
+  static EntryChanges Each(uint64_t base) {
+    EntryChanges changes;
+    for (VmcsField field : kBases) {
+      changes.push_back({Name(field), [=](S& s) { s.v.Write(field, base); }});
+    }
+    return changes;
+  }
+  static EntryChanges Breaking() { return Each(uint64_t{1} << 47); }
+  static EntryChanges Accepted() { return Each(0xFFFF'8000'0000'0000); }
 };
 
 struct HostIs64Bit {

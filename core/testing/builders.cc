@@ -100,7 +100,7 @@ void SetGuestRegisters(VmcsImage& v) {
   v.Set<VmcsField::kGuestIa32SysenterEip>(0x2B000);
   v.Set<VmcsField::kGuestRsp>(0x2C000);
   v.Set<VmcsField::kGuestRip>(0x2D000);
-  v.Set<VmcsField::kGuestRflags>(Rflags::kFixed1);
+  v.Set<VmcsField::kGuestRflags>(Rflags::kFixed1 | Rflags::kIf);
   v.Set<VmcsField::kGuestIa32Pat>(0x0606'0606'0606'0606);
   v.Set<VmcsField::kGuestIa32Efer>(kLongMode | Efer::kSce);
   v.Set<VmcsField::kVmcsLinkPointer>(~uint64_t{0});

@@ -10,11 +10,15 @@
 #include <ostream>
 #include <string>
 #include <string_view>
+#include <utility>
 #include <vector>
 
 #include "core/testing/builders.h"
 #include "core/vmx/capabilities.h"
+#include "core/vmx/controls.h"
 #include "core/vmx/vmcs_image.h"
+#include "core/x86/efer.h"
+#include "core/x86/rflags.h"
 #include "gtest/gtest.h"
 
 namespace nvmx {
@@ -34,6 +38,39 @@ struct EntryChange {
   std::function<void(EntrySubject&)> apply;
 };
 using EntryChanges = std::vector<EntryChange>;
+
+// The field with another value, or with these bits inverted.
+template <VmcsField F>
+EntryChange Setting(std::string what, uint64_t value) {
+  return {std::move(what), [value](EntrySubject& s) { s.v.Set<F>(value); }};
+}
+template <VmcsField F>
+EntryChange Flipping(std::string what, uint64_t bits) {
+  return {std::move(what), [bits](EntrySubject& s) { s.v.Set<F>(s.v.Get<F>() ^ bits); }};
+}
+
+// Makes the guest one of 32-bit protected mode.
+inline void LeaveIa32eMode(EntrySubject& s) {
+  s.ClearBits(VmcsField::kVmEntryControls, VmEntry::kIa32eModeGuest);
+  s.ClearBits(VmcsField::kGuestIa32Efer, Efer::kLme | Efer::kLma);
+  s.v.Set<VmcsField::kGuestCsAccessRights>(0xC09B);
+}
+
+// Makes the guest one of virtual-8086 mode.
+inline void EnterVirtual8086Mode(EntrySubject& s) {
+  LeaveIa32eMode(s);
+  s.SetBits(VmcsField::kGuestRflags, Rflags::kVm);
+  for (uint32_t i = 0; i < 6; ++i) {
+    const auto of_segment = [i](VmcsField of_es) {
+      return static_cast<VmcsField>(static_cast<uint32_t>(of_es) + 2 * i);
+    };
+    const uint64_t selector = 0x1000 + i;
+    s.v.Write(of_segment(VmcsField::kGuestEsSelector), selector);
+    s.v.Write(of_segment(VmcsField::kGuestEsBase), selector << 4);
+    s.v.Write(of_segment(VmcsField::kGuestEsLimit), 0xFFFF);
+    s.v.Write(of_segment(VmcsField::kGuestEsAccessRights), 0xF3);
+  }
+}
 
 struct EntryRuleCase {
   std::string rule;
