@@ -3,8 +3,8 @@
 #include <vector>
 
 #include "absl/strings/str_format.h"
-#include "backends/sim/explorer.h"
-#include "backends/sim/scenario.h"
+#include "backends/sim/explorer/explorer.h"
+#include "backends/sim/explorer/scenario.h"
 #include "tools/command_line.h"
 #include "tools/commands.h"
 

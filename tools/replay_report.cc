@@ -6,9 +6,9 @@
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
 #include "absl/strings/str_join.h"
-#include "backends/sim/backtrace.h"
-#include "backends/sim/diagnosis.h"
-#include "backends/sim/explorer.h"
+#include "backends/sim/replay/backtrace.h"
+#include "backends/sim/replay/diagnosis.h"
+#include "backends/sim/explorer/explorer.h"
 #include "lhv/observation_text.h"
 
 namespace nvmx::tools {

@@ -5,9 +5,9 @@
 #include <string>
 
 #include "absl/status/statusor.h"
-#include "backends/sim/replay.h"
-#include "backends/sim/scenario.h"
-#include "backends/sim/schedule.h"
+#include "backends/sim/replay/replay.h"
+#include "backends/sim/explorer/scenario.h"
+#include "backends/sim/explorer/schedule.h"
 
 namespace nvmx::tools {
 

@@ -7,8 +7,8 @@
 
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
-#include "backends/sim/replay.h"
-#include "backends/sim/scenario.h"
+#include "backends/sim/replay/replay.h"
+#include "backends/sim/explorer/scenario.h"
 #include "lhv/assembler.h"
 #include "lhv/observation_text.h"
 #include "tools/command_line.h"

@@ -3,7 +3,7 @@
 #define NVMX_TOOLS_SCENARIO_FLAGS_H_
 
 #include "absl/status/statusor.h"
-#include "backends/sim/scenario.h"
+#include "backends/sim/explorer/scenario.h"
 
 namespace nvmx::tools {
 

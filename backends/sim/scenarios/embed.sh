@@ -4,7 +4,7 @@
 set -eu
 cat <<'HEAD'
 // SPDX-License-Identifier: Apache-2.0
-#include "backends/sim/collection.h"
+#include "backends/sim/explorer/collection.h"
 
 namespace nvmx::sim {
 namespace {

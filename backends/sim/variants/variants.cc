@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "backends/sim/variant.h"
+#include "backends/sim/variants/variant.h"
 
 #include "backends/sim/variants/exit_orders.h"
 #include "backends/sim/variants/quiesce_orders.h"

@@ -1,0 +1,148 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "backends/sim/machine/memory.h"
+
+#include <numeric>
+#include <span>
+#include <vector>
+
+#include "gtest/gtest.h"
+#include "lhv/layout.h"
+
+namespace nvmx::sim {
+namespace {
+
+constexpr uint64_t kBase = lhv::kWindowBase;
+constexpr uint64_t kSecond = lhv::WindowOf(1);
+
+class MemoryTest : public testing::Test {
+ protected:
+  bool Write(uint64_t address, uint64_t value) {
+    return memory_.Write(address, std::as_bytes(std::span(&value, 1)));
+  }
+  uint64_t Read(uint64_t address) const {
+    uint64_t value = 0xBAD;
+    EXPECT_TRUE(memory_.Read(address, std::as_writable_bytes(std::span(&value, 1))));
+    return value;
+  }
+  Memory memory_{2};
+};
+
+TEST_F(MemoryTest, IsZeroAtFirst) {
+  EXPECT_EQ(Read(kBase), 0u);
+  EXPECT_EQ(Read(kSecond + lhv::kWindowBytes - 8), 0u);
+}
+
+TEST_F(MemoryTest, ReturnsWhatWasWrittenAndNothingBesideItChanges) {
+  EXPECT_TRUE(Write(kBase + 8, ~uint64_t{0}));
+  EXPECT_EQ(Read(kBase), 0u);
+  EXPECT_EQ(Read(kBase + 8), ~uint64_t{0});
+  EXPECT_EQ(Read(kBase + 16), 0u);
+}
+
+TEST_F(MemoryTest, AnAccessMayCrossPagesAndWindows) {
+  std::vector<uint8_t> bytes(3 * kPageSize);
+  std::iota(bytes.begin(), bytes.end(), uint8_t{1});
+  const uint64_t place = kSecond - kPageSize - 5;
+  ASSERT_TRUE(memory_.Write(place, std::as_bytes(std::span(bytes))));
+  std::vector<uint8_t> copy(bytes.size());
+  ASSERT_TRUE(memory_.Read(place, std::as_writable_bytes(std::span(copy))));
+  EXPECT_EQ(copy, bytes);
+  uint8_t first_of_second = 0;
+  memory_.Read(kSecond, std::as_writable_bytes(std::span(&first_of_second, 1)));
+  EXPECT_EQ(first_of_second, bytes[kPageSize + 5]);
+}
+
+TEST_F(MemoryTest, NothingIsBackedOutsideTheWindows) {
+  const uint64_t end = kBase + 2 * lhv::kWindowBytes;
+  EXPECT_TRUE(memory_.IsBacked(kBase, 2 * lhv::kWindowBytes));
+  EXPECT_TRUE(memory_.IsBacked(end - 1, 1));
+  EXPECT_FALSE(memory_.IsBacked(end - 1, 2));
+  EXPECT_FALSE(memory_.IsBacked(kBase - 1, 1));
+  EXPECT_FALSE(memory_.IsBacked(0, 1));
+  EXPECT_FALSE(memory_.IsBacked(end, 1));
+  EXPECT_FALSE(memory_.IsBacked(~uint64_t{0}, 8));
+  EXPECT_FALSE(memory_.IsBacked(kBase, ~uint64_t{0}));
+}
+
+TEST_F(MemoryTest, AnAccessThatIsPartlyOutsideDoesNothing) {
+  const uint64_t end = kBase + 2 * lhv::kWindowBytes;
+  EXPECT_FALSE(Write(end - 4, ~uint64_t{0}));
+  EXPECT_EQ(Read(end - 8), 0u);
+  uint64_t value = 0xBAD;
+  EXPECT_FALSE(memory_.Read(end - 4, std::as_writable_bytes(std::span(&value, 1))));
+  EXPECT_EQ(value, 0xBADu);
+}
+
+TEST_F(MemoryTest, TheDigestChangesWithTheContentAndReturnsWithIt) {
+  Write(kBase, 1);
+  const uint64_t before = memory_.WindowDigest(0);
+  Write(kBase, 2);
+  EXPECT_NE(memory_.WindowDigest(0), before);
+  Write(kBase, 1);
+  EXPECT_EQ(memory_.WindowDigest(0), before);
+}
+
+TEST_F(MemoryTest, TheDigestTellsPagesApart) {
+  Write(kBase, 1);
+  const uint64_t at_first_page = memory_.WindowDigest(0);
+  Write(kBase, 0);
+  Write(kBase + kPageSize, 1);
+  EXPECT_NE(memory_.WindowDigest(0), at_first_page);
+}
+
+TEST_F(MemoryTest, EachWindowHasItsOwnDigest) {
+  const uint64_t before = memory_.WindowDigest(0);
+  Write(kSecond, 1);
+  EXPECT_EQ(memory_.WindowDigest(0), before);
+}
+
+TEST_F(MemoryTest, ManyWritesBetweenTwoDigestsAreOneChange) {
+  for (uint64_t value = 0; value < 5; ++value) Write(kBase + value * kPageSize, value + 1);
+  const uint64_t digest = memory_.WindowDigest(0);
+  EXPECT_EQ(memory_.WindowDigest(0), digest);
+  for (uint64_t value = 0; value < 5; ++value) Write(kBase + value * kPageSize, 9);
+  for (uint64_t value = 0; value < 5; ++value) Write(kBase + value * kPageSize, value + 1);
+  EXPECT_EQ(memory_.WindowDigest(0), digest);
+}
+
+TEST_F(MemoryTest, RestoringGivesBackContentAndDigest) {
+  Write(kBase, 1);
+  Write(kBase + kPageSize, 2);
+  const uint64_t digest = memory_.WindowDigest(0);
+  const auto snapshot = memory_.SaveWindow(0);
+  Write(kBase, 7);                  // a page that was there
+  Write(kBase + 3 * kPageSize, 8);  // one that was not
+  memory_.RestoreWindow(0, *snapshot);
+  EXPECT_EQ(Read(kBase), 1u);
+  EXPECT_EQ(Read(kBase + kPageSize), 2u);
+  EXPECT_EQ(Read(kBase + 3 * kPageSize), 0u);
+  EXPECT_EQ(memory_.WindowDigest(0), digest);
+}
+
+TEST_F(MemoryTest, APageOfZerosIsNoPageToTheDigest) {
+  const uint64_t empty = memory_.WindowDigest(0);
+  Write(kBase, 1);
+  EXPECT_NE(memory_.WindowDigest(0), empty);
+  Write(kBase, 0);
+  EXPECT_EQ(memory_.WindowDigest(0), empty);
+}
+
+TEST_F(MemoryTest, ASnapshotCanBeRestoredAgainAndAgain) {
+  Write(kBase, 1);
+  const auto snapshot = memory_.SaveWindow(0);
+  for (int round = 0; round < 3; ++round) {
+    Write(kBase, 7);
+    memory_.RestoreWindow(0, *snapshot);
+    EXPECT_EQ(Read(kBase), 1u) << round;
+  }
+}
+
+TEST_F(MemoryTest, RestoringOneWindowLeavesTheOtherAlone) {
+  const auto snapshot = memory_.SaveWindow(0);
+  Write(kSecond, 5);
+  memory_.RestoreWindow(0, *snapshot);
+  EXPECT_EQ(Read(kSecond), 5u);
+}
+
+}  // namespace
+}  // namespace nvmx::sim

@@ -1,0 +1,52 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "backends/sim/machine/processor_profile.h"
+
+#include "core/vmx/controls.h"
+#include "core/x86/control_registers.h"
+
+namespace nvmx::sim {
+
+Capabilities SimulatedCapabilities() {
+  constexpr uint64_t kRevision = 0x51;
+  constexpr uint64_t kRegionSize = 4096;
+  constexpr uint64_t kWriteBack = 6;
+  constexpr uint32_t kPin = PinBased::kNmiExiting | PinBased::kVirtualNmis;
+  constexpr uint32_t kPrimary =
+      PrimaryProcessorBased::kHltExiting | PrimaryProcessorBased::kNmiWindowExiting |
+      PrimaryProcessorBased::kActivateSecondaryControls;
+  // EPT is the identity here, whatever EPTP holds: what matters is that a guest may leave protected mode.
+  constexpr uint32_t kSecondary = Secondary::kEnableEpt | Secondary::kUnrestrictedGuest;
+  constexpr uint32_t kExit = VmExit::kSaveDebugControls | VmExit::kHostAddressSpaceSize |
+                             VmExit::kSaveIa32Pat | VmExit::kLoadIa32Pat | VmExit::kSaveIa32Efer |
+                             VmExit::kLoadIa32Efer;
+  constexpr uint32_t kEntry = VmEntry::kLoadDebugControls | VmEntry::kIa32eModeGuest |
+                              VmEntry::kLoadIa32Pat | VmEntry::kLoadIa32Efer;
+  Capabilities c;
+  c.basic = kRevision | kRegionSize << VmxBasic::kRegionSizeShift |
+            kWriteBack << VmxBasic::kMemoryTypeShift | VmxBasic::kTrueControls;
+  c.pinbased_ctls = MakeControlCapability(PinBased::kDefault1, kPin);
+  c.procbased_ctls = MakeControlCapability(PrimaryProcessorBased::kDefault1, kPrimary);
+  c.procbased_ctls2 = MakeControlCapability(0, kSecondary);
+  c.exit_ctls = MakeControlCapability(VmExit::kDefault1, kExit);
+  c.entry_ctls = MakeControlCapability(VmEntry::kDefault1, kEntry);
+  c.true_pinbased_ctls = c.pinbased_ctls;
+  c.true_procbased_ctls = c.procbased_ctls;
+  // "Save debug controls" and "load debug controls" are the only members of the default1 class that may be 0 here.
+  c.true_exit_ctls = MakeControlCapability(VmExit::kDefault1 & ~VmExit::kSaveDebugControls, kExit);
+  c.true_entry_ctls =
+      MakeControlCapability(VmEntry::kDefault1 & ~VmEntry::kLoadDebugControls, kEntry);
+  c.misc = VmxMisc::kStoreLmaOnExit | VmxMisc::kActivityStateHlt | VmxMisc::kActivityStateShutdown |
+           VmxMisc::kActivityStateWaitForSipi;
+  c.cr0_fixed0 = Cr0::kPe | Cr0::kNe | Cr0::kPg;
+  c.cr0_fixed1 = 0xFFFFFFFF;
+  c.cr4_fixed0 = Cr4::kVmxe;
+  c.cr4_fixed1 = Cr4::kVme | Cr4::kPvi | Cr4::kTsd | Cr4::kDe | Cr4::kPse | Cr4::kPae | Cr4::kMce |
+                 Cr4::kPge | Cr4::kPce | Cr4::kOsfxsr | Cr4::kOsxmmexcpt | Cr4::kVmxe |
+                 Cr4::kFsgsbase | Cr4::kOsxsave | Cr4::kSmep | Cr4::kSmap;
+  c.physical_address_width = 40;
+  c.linear_address_width = 48;
+  c.vmcs_enum = MakeVmcsEnum(c);
+  return c;
+}
+
+}  // namespace nvmx::sim

@@ -1,0 +1,83 @@
+// SPDX-License-Identifier: Apache-2.0
+#ifndef NVMX_BACKENDS_SIM_MACHINE_PROCESSOR_STATE_H_
+#define NVMX_BACKENDS_SIM_MACHINE_PROCESSOR_STATE_H_
+
+#include <array>
+#include <cstdint>
+#include <type_traits>
+
+#include "core/vmx/vmcs_image.h"
+#include "core/x86/mtrr.h"
+
+namespace nvmx::sim {
+
+// What a simulated logical processor holds. Values only, without padding: equal bytes are equal states, and a digest of the
+// bytes is a digest of the state. What other CPUs can change (the NMI latch) is not here but in the machine.
+
+struct SegmentState {
+  uint64_t selector, base, limit, access_rights;
+};
+
+// What the delivery of an event saved. A real processor has it on the guest's stack; here it is beside it, because the
+// guest programs have no code that could look at it there.
+struct SavedFrame {
+  uint64_t vector, has_error_code, error_code, rip, rflags;
+};
+struct FrameStack {
+  uint64_t count;
+  std::array<SavedFrame, 8> frames;
+};
+
+// The registers that VM entries and VM exits switch.
+struct SwitchedRegisters {
+  uint64_t rip, rsp, rflags;
+  uint64_t cr0, cr3, cr4, dr7;
+  SegmentState es, cs, ss, ds, fs, gs, ldtr, tr;
+  uint64_t gdtr_base, gdtr_limit, idtr_base, idtr_limit;
+  uint64_t debugctl, pat, efer, sysenter_cs, sysenter_esp, sysenter_eip;
+  uint64_t pending_debug_exceptions;
+};
+
+// A VMCS that is active on this processor: not in memory until VMCLEAR.
+struct ActiveVmcs {
+  uint64_t launched;
+  // What would be at byte offset 4 of the region. SDM Vol. 3C, 28.7 "VMX Aborts".
+  uint64_t abort_indicator;
+  VmcsImage fields;
+};
+
+// MSRs that the simulated processor has beside those that it keeps elsewhere. Writable without restriction but for what
+// Processor::WriteMsr() checks.
+struct PlainMsrs {
+  uint64_t star, lstar, cstar, fmask, kernel_gs_base, tsc_aux;
+  uint64_t apic_base, misc_enable, bios_sign_id;
+  std::array<uint64_t, 16> machine_check;  // four banks of CTL, STATUS, ADDR, MISC
+};
+
+enum class Operation : uint64_t { kRoot, kNonRoot };
+
+struct ProcessorState {
+  std::array<uint64_t, 16> registers;  // RAX..R15; RSP is in `switched`
+  uint64_t cr2;
+  SwitchedRegisters switched;
+  PlainMsrs plain;
+  MtrrSettings mtrr;
+
+  Operation operation;
+  uint64_t activity_state;  // as in the VMCS
+  uint64_t blocking_by_sti, blocking_by_mov_ss;
+  uint64_t nmi_blocked;          // physical NMIs are blocked
+  uint64_t virtual_nmi_blocked;  // meaningful in non-root operation with virtual NMIs
+  uint64_t tsc;
+
+  uint64_t current_vmcs;  // index into `vmcs`
+  std::array<ActiveVmcs, 2> vmcs;
+
+  std::array<FrameStack, 2> stacks;  // of the guest of each VMCS
+};
+static_assert(std::is_trivially_copyable_v<ProcessorState>);
+static_assert(std::has_unique_object_representations_v<ProcessorState>);
+
+}  // namespace nvmx::sim
+
+#endif  // NVMX_BACKENDS_SIM_MACHINE_PROCESSOR_STATE_H_
