@@ -110,7 +110,8 @@ INSTANTIATE_TEST_SUITE_P(
         Case{"Argument", Line("vmxoff: 5"),
              "f.yaml:5:17: vmxoff has an argument; expected vmxoff alone"},
         Case{"VmcallWord", Line("vmcall: mask"),
-             "f.yaml:5:17: vmcall is \"mask\", which is not a number; expected a decimal number or a "
+             "f.yaml:5:17: vmcall is \"mask\", which is not a number; expected a decimal number or "
+             "a "
              "hexadecimal one such as 0x1F"},
         Case{"VmcallTooLarge", Line("vmcall: 0x10000000000000000"),
              "f.yaml:5:17: vmcall 0x10000000000000000 is too large; expected a number from 0x0 to "

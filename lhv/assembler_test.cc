@@ -64,18 +64,18 @@ constexpr uint64_t kListOffset = kFirstBlock + 0x1000;
 
 TEST(Assembler, PlainOperationsAreTheirNames) {
   using enum OperationKind;
-  EXPECT_THAT(
-      Kinds(RunOf("      - vmxoff\n"
-                  "      - vmcall\n"
-                  "      - iret\n"
-                  "      - hlt\n"
-                  "      - sti\n"
-                  "      - cli\n"
-                  "      - nop: {}\n"
-                  "      - advance_guest_rip:\n"
-                  "      - vmwrite_host_state\n")
-                .l1),
-      ElementsAre(kVmxoff, kVmcall, kIret, kHlt, kSti, kCli, kNop, kAdvanceGuestRip, kVmwriteHostState));
+  EXPECT_THAT(Kinds(RunOf("      - vmxoff\n"
+                          "      - vmcall\n"
+                          "      - iret\n"
+                          "      - hlt\n"
+                          "      - sti\n"
+                          "      - cli\n"
+                          "      - nop: {}\n"
+                          "      - advance_guest_rip:\n"
+                          "      - vmwrite_host_state\n")
+                        .l1),
+              ElementsAre(kVmxoff, kVmcall, kIret, kHlt, kSti, kCli, kNop, kAdvanceGuestRip,
+                          kVmwriteHostState));
 }
 
 TEST(Assembler, AddressesAreNumbersBlocksOrPartsOfBlocks) {

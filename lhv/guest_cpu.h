@@ -17,16 +17,16 @@ enum class InstructionKind : uint8_t {
   kVmlaunch,
   kVmresume,
   kVmcall,  // first: the value of RAX
-  kCpuid,  // first: leaf, second: subleaf
-  kRdmsr,  // first: MSR index
-  kWrmsr,  // first: MSR index, second: value
+  kCpuid,   // first: leaf, second: subleaf
+  kRdmsr,   // first: MSR index
+  kWrmsr,   // first: MSR index, second: value
   kHlt,
   kIret,         // first: 0: from a handler, pops the top frame; otherwise the RIP to continue at:
                  // pushes a frame with this RIP and the present flags, and pops it
   kReadMemory,   // first: address, width: bytes
   kWriteMemory,  // first: address, width: bytes, second: value
   kSendIpi,      // first: InterruptCommand
-  kSti,  // with blocking by STI, if interrupts were masked
+  kSti,          // with blocking by STI, if interrupts were masked
   kCli,
   kNop,
 };

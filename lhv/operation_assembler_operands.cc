@@ -17,8 +17,8 @@ constexpr uint64_t kMax32 = 0xFFFF'FFFF;
 void OperationAssembler::AppendVmcall(const Item& item) {
   const bool has_argument =
       !item.argument.IsNull() && !(item.argument.IsMap() && item.argument.size() == 0);
-  const auto value = has_argument ? reader_.Number(item.argument, item.name(), ~uint64_t{0})
-                                  : uint64_t{0};
+  const auto value =
+      has_argument ? reader_.Number(item.argument, item.name(), ~uint64_t{0}) : uint64_t{0};
   if (value) Append(item, {.kind = item.syntax.kind, .value = *value});
 }
 

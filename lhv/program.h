@@ -27,17 +27,17 @@ enum class OperationKind : uint16_t {
   kVmresume,
   kObserveExit,      // selector: bit n: kExitFields[n] of exit_fields.h
   kAdvanceGuestRip,  // past the instruction that caused the VM exit
-  kVmcall,         // value: RAX
-  kCpuid,          // selector: leaf, value: subleaf
-  kRdmsr,          // selector: index
-  kWrmsr,          // selector: index, value
-  kReadMemory,     // selector: width in bytes, value: address
-  kWriteMemory,    // selector: width in bytes, value: address, extra: what is written
-  kSendNmi,        // selector: destination
-  kSendInterrupt,  // selector: destination, value: vector
-  kSendInit,       // selector: destination
-  kSendSipi,       // selector: destination, value: vector (number of the 4-KByte page)
-  kIret,           // to the next operation; ends blocking by NMI
+  kVmcall,           // value: RAX
+  kCpuid,            // selector: leaf, value: subleaf
+  kRdmsr,            // selector: index
+  kWrmsr,            // selector: index, value
+  kReadMemory,       // selector: width in bytes, value: address
+  kWriteMemory,      // selector: width in bytes, value: address, extra: what is written
+  kSendNmi,          // selector: destination
+  kSendInterrupt,    // selector: destination, value: vector
+  kSendInit,         // selector: destination
+  kSendSipi,         // selector: destination, value: vector (number of the 4-KByte page)
+  kIret,             // to the next operation; ends blocking by NMI
   kHlt,
   kSti,
   kCli,

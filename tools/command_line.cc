@@ -20,9 +20,9 @@ std::string AsTyped(const std::string& name) {
 absl::Status UnknownFlag(const std::string& typed, const std::vector<std::string>& allowed) {
   std::vector<std::string> names;
   for (const std::string& name : allowed) names.push_back(AsTyped(name));
-  return absl::InvalidArgumentError(absl::StrCat(
-      typed, ": this command has no such flag; it has ",
-      names.empty() ? "none" : absl::StrJoin(names, ", ")));
+  return absl::InvalidArgumentError(
+      absl::StrCat(typed, ": this command has no such flag; it has ",
+                   names.empty() ? "none" : absl::StrJoin(names, ", ")));
 }
 
 }  // namespace
@@ -72,11 +72,10 @@ std::string DescribeFlags(const std::vector<std::string>& allowed) {
   for (const std::string& name : allowed) {
     const absl::CommandLineFlag* flag = absl::FindCommandLineFlag(name);
     const std::string value = flag->DefaultValue();
-    absl::StrAppend(&text, "  ", AsTyped(name), "\n      ", flag->Help(),
-                    value.empty() || flag->IsOfType<bool>()
-                        ? ""
-                        : absl::StrCat(" (default: ", value, ")"),
-                    "\n");
+    absl::StrAppend(
+        &text, "  ", AsTyped(name), "\n      ", flag->Help(),
+        value.empty() || flag->IsOfType<bool>() ? "" : absl::StrCat(" (default: ", value, ")"),
+        "\n");
   }
   return text;
 }

@@ -13,7 +13,7 @@ struct Command {
   const char* name;
   const char* arguments;  // as the usage line shows them
   const char* summary;
-  const char* help;       // what a newcomer has to know
+  const char* help;  // what a newcomer has to know
   std::vector<std::string> flags;
   // Called with the arguments that are no flags, after the flags were set. Returns the exit status.
   int (*run)(const std::vector<std::string>& arguments);

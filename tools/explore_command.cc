@@ -17,9 +17,10 @@
 #include "tools/commands.h"
 #include "tools/scenario_flags.h"
 
-ABSL_FLAG(std::string, strategy, "exhaustive",
-          "exhaustive: all schedules, shortest first; random: single schedules, every choice equally "
-          "likely; pct: single schedules with random priorities");
+ABSL_FLAG(
+    std::string, strategy, "exhaustive",
+    "exhaustive: all schedules, shortest first; random: single schedules, every choice equally "
+    "likely; pct: single schedules with random priorities");
 ABSL_FLAG(uint64_t, bound, 200'000'000, "give up beyond this many states");
 ABSL_FLAG(bool, symmetry, true, "treat CPUs with the same program as interchangeable");
 ABSL_FLAG(uint64_t, seed, 1, "of random and pct; the same seed gives the same schedules");
@@ -36,7 +37,8 @@ std::atomic<bool> stop_requested{false};
 void RequestStop(int) { stop_requested.store(true, std::memory_order_relaxed); }
 
 void PrintProgress(const sim::ExploreProgress& progress) {
-  absl::FPrintF(stderr, "%12d states  %12d transitions  %10d waiting  depth %4d  %6.1f s  %.2f M/s\n",
+  absl::FPrintF(stderr,
+                "%12d states  %12d transitions  %10d waiting  depth %4d  %6.1f s  %.2f M/s\n",
                 progress.states, progress.transitions, progress.waiting, progress.depth,
                 progress.seconds, static_cast<double>(progress.states) / progress.seconds / 1e6);
 }
@@ -55,8 +57,8 @@ absl::Status SaveFinding(const sim::Scenario& scenario, const sim::Finding& find
   const std::string path = FileName(scenario);
   const std::string draft = path + ".tmp";
   std::ofstream file(draft, std::ios::binary);
-  file << "# " << sim::Name(finding.verdict) << " after " << finding.steps.size() << " steps; nvmx replay "
-       << path << "\n"
+  file << "# " << sim::Name(finding.verdict) << " after " << finding.steps.size()
+       << " steps; nvmx replay " << path << "\n"
        << sim::ToString(*schedule) << "\n";
   file.close();
   if (!file || std::rename(draft.c_str(), path.c_str()) != 0) {
@@ -97,13 +99,15 @@ void PrintProof(const sim::Scenario& scenario, const sim::ExploreResult& result)
     return;
   }
   absl::PrintF(
-      "exhausted   no deadlock, no NMI lost or stolen by L0, no lock taken between an NMI exit and its "
+      "exhausted   no deadlock, no NMI lost or stolen by L0, no lock taken between an NMI exit and "
+      "its "
       "acknowledgement%s, at %d CPUs, one pass through each program, %d NMI%s of devices\n",
       result.analyzed && result.acyclic ? ", no endless schedule" : "", scenario.cpus,
       scenario.device_nmis, scenario.device_nmis == 1 ? "" : "s");
   if (result.merges) {
     absl::PrintF(
-        "note        in some schedules a processor's latch merges two NMIs into one, as hardware does; "
+        "note        in some schedules a processor's latch merges two NMIs into one, as hardware "
+        "does; "
         "then a guest's NMI can be missing\n");
   }
 }
@@ -117,13 +121,15 @@ int Exhaustive(const sim::Scenario& scenario, sim::Verdict expected) {
   absl::StatusOr<sim::ExploreResult> result = sim::Explore(scenario, options);
   if (!result.ok()) return Complain(std::string(result.status().message()));
   absl::PrintF(
-      "states      %d\ntransitions %d\ndepth       %d\nends        %d\ntime        %.3f s, %.2f million "
-      "states a second, %d MiB\nlearned     %d steps of the real code, %d local states, %d class%s of "
+      "states      %d\ntransitions %d\ndepth       %d\nends        %d\ntime        %.3f s, %.2f "
+      "million "
+      "states a second, %d MiB\nlearned     %d steps of the real code, %d local states, %d class%s "
+      "of "
       "CPUs\ndigest      %016x\n",
       result->states, result->transitions, result->depth, result->ends, result->seconds,
       static_cast<double>(result->states) / result->seconds / 1e6, result->bytes >> 20,
-      result->learned_steps, result->local_states, result->classes, result->classes == 1 ? "" : "es",
-      result->graph_digest);
+      result->learned_steps, result->local_states, result->classes,
+      result->classes == 1 ? "" : "es", result->graph_digest);
   PrintProof(scenario, *result);
   if (result->doom && result->doom->first_doomed_step) {
     absl::PrintF("doomed      by step %d of the shortest failing schedule\n",

@@ -16,29 +16,38 @@ namespace {
 
 const std::vector<Command>& Commands() {
   static const auto& commands = *new std::vector<Command>{
-      {"list", "", "the scenarios, one line each, with the expected verdict",
-       "A scenario is a set-up: guest programs, a number of CPUs, the variant of the code, and what "
+      {"list",
+       "",
+       "the scenarios, one line each, with the expected verdict",
+       "A scenario is a set-up: guest programs, a number of CPUs, the variant of the code, and "
+       "what "
        "must come out.",
        {},
        RunList},
-      {"run", "PROGRAM",
+      {"run",
+       "PROGRAM",
        "runs a guest program on the simulated machine and prints what it saw",
        "PROGRAM is a YAML file as lhv/README.md describes it; lhv/programs has some. Its CPUs take "
        "turns, instruction by instruction, and what L1 and L2 can observe is printed CPU by CPU.\n"
        "Exit status: 0 if all CPUs came to the end of their programs, 1 if not, 2 for bad input.",
        {"variant", "cpus"},
        RunProgram},
-      {"replay", "SCENARIO|SCHEDULE-FILE",
+      {"replay",
+       "SCENARIO|SCHEDULE-FILE",
        "runs one schedule step for step and explains where it ends",
-       "Takes the schedule that is recorded for the scenario; without one, the shortest failing one "
-       "that explore finds. Runs it twice and compares. Prints for each CPU where it stands, what it "
+       "Takes the schedule that is recorded for the scenario; without one, the shortest failing "
+       "one "
+       "that explore finds. Runs it twice and compares. Prints for each CPU where it stands, what "
+       "it "
        "waits for, what it holds, and what became of its last NMI; then the reason, the step that "
        "made it certain, and what the correct code does. Equal calls print equal bytes.\n"
        "Exit status: 0 if the schedule ran as recorded, 1 if it diverged, 2 for bad input.",
        {"variant", "cpus", "device_nmis", "schedule", "inject_nmi", "continue_after_divergence",
         "trace", "repeat"},
        RunReplay},
-      {"explore", "SCENARIO", "tries every schedule, or many, and says what was proved",
+      {"explore",
+       "SCENARIO",
+       "tries every schedule, or many, and says what was proved",
        "Tries every schedule of the real code, shortest first; says \"exhausted\" only if none was "
        "left out. A failing schedule is written to a file that replay takes. With a strategy other "
        "than exhaustive it runs single schedules, which proves nothing but reaches further.\n"
@@ -47,7 +56,9 @@ const std::vector<Command>& Commands() {
        {"variant", "cpus", "device_nmis", "strategy", "bound", "symmetry", "seed", "schedules",
         "changes", "output"},
        RunExplore},
-      {"verdicts", "", "explores every scenario; a table of expected and found verdicts",
+      {"verdicts",
+       "",
+       "explores every scenario; a table of expected and found verdicts",
        "Exit status: 0 if all are as expected, 1 if not.",
        {},
        RunVerdicts},

@@ -46,7 +46,8 @@ Output Nvmx(const std::string& arguments) {
   FILE* pipe = popen(absl::StrCat("tools/nvmx ", arguments, " 2>", err).c_str(), "r");
   Output output;
   char buffer[4096];
-  while (size_t count = std::fread(buffer, 1, sizeof buffer, pipe)) output.out.append(buffer, count);
+  while (size_t count = std::fread(buffer, 1, sizeof buffer, pipe))
+    output.out.append(buffer, count);
   const int status = pclose(pipe);
   output.status = WIFEXITED(status) ? WEXITSTATUS(status) : -1;
   output.err = ReadFile(err);
@@ -69,7 +70,8 @@ TEST(ReplayTest, TwoRunsOfTheMainDeadlockPrintTheSameBytes) {
 TEST(ReplayTest, TheMainDeadlockTellsTheWholeStory) {
   const std::string report = Nvmx("replay main-deadlock").out;
   for (const char* part :
-       {"ending    deadlock: nobody can move", "waits for  print_lock to be free; now: held by CPU 1",
+       {"ending    deadlock: nobody can move",
+        "waits for  print_lock to be free; now: held by CPU 1",
         "holds      quiesce_lock, print_lock", "nvmx::PrintLine at core/smp/console.cc:",
         "nvmx::WriteMtrr at core/nested/mtrr_virtualization.cc:",
         "nvmx::LoadMsrsOnExit at core/nested/msr_lists.cc:",

@@ -21,14 +21,17 @@
 #include "tools/replay_report.h"
 #include "tools/scenario_flags.h"
 
-ABSL_FLAG(std::string, schedule, "",
-          "the schedule to run, as replay and explore print it, or the name of a file that holds it");
-ABSL_FLAG(std::vector<std::string>, inject_nmi, {},
-          "CPU@STEP: a device sends that CPU an NMI before that step, counted from 1; several are set "
-          "off by commas");
-ABSL_FLAG(bool, continue_after_divergence, false,
-          "where the schedule does not fit the code, leave out the choices that are not possible and "
-          "go on");
+ABSL_FLAG(
+    std::string, schedule, "",
+    "the schedule to run, as replay and explore print it, or the name of a file that holds it");
+ABSL_FLAG(
+    std::vector<std::string>, inject_nmi, {},
+    "CPU@STEP: a device sends that CPU an NMI before that step, counted from 1; several are set "
+    "off by commas");
+ABSL_FLAG(
+    bool, continue_after_divergence, false,
+    "where the schedule does not fit the code, leave out the choices that are not possible and "
+    "go on");
 ABSL_FLAG(std::string, trace, "",
           "write the run to this file as Chrome trace events, for ui.perfetto.dev");
 ABSL_FLAG(int, repeat, 1, "run the schedule this many times and compare the trace hashes");
@@ -83,17 +86,19 @@ absl::Status CheckFits(const Task& task) {
   const sim::Scenario& scenario = task.scenario;
   if (schedule.scenario != scenario.name || schedule.cpus != scenario.cpus) {
     return absl::InvalidArgumentError(
-        absl::StrCat("the schedule was made for scenario ", schedule.scenario, " with ", schedule.cpus,
-                     " CPUs, not for ", scenario.name, " with ", scenario.cpus));
+        absl::StrCat("the schedule was made for scenario ", schedule.scenario, " with ",
+                     schedule.cpus, " CPUs, not for ", scenario.name, " with ", scenario.cpus));
   }
   return absl::OkStatus();
 }
 
-// The schedule that explore finds, or, where every schedule passes, the one in which the CPUs take turns.
+// The schedule that explore finds, or, where every schedule passes, the one in which the CPUs take
+// turns.
 absl::StatusOr<sim::Schedule> FindSchedule(const sim::Scenario& scenario) {
   absl::StatusOr<sim::ExploreResult> explored = sim::Explore(scenario, {});
   if (!explored.ok()) return explored.status();
-  if (const sim::Finding* worst = explored->Worst()) return sim::MakeSchedule(scenario, worst->steps);
+  if (const sim::Finding* worst = explored->Worst())
+    return sim::MakeSchedule(scenario, worst->steps);
   sim::ReplayOptions options;
   options.run_to_end = true;
   absl::StatusOr<sim::ReplayResult> in_turn = sim::Replay(scenario, {}, {}, options);
@@ -139,11 +144,11 @@ absl::StatusOr<std::vector<sim::ExtraNmi>> ExtraNmis(const Task& task) {
     const std::vector<std::string> parts = absl::StrSplit(text, '@');
     uint32_t cpu = 0;
     uint64_t step = 0;
-    if (parts.size() != 2 || !absl::SimpleAtoi(parts[0], &cpu) || !absl::SimpleAtoi(parts[1], &step) ||
-        step == 0 || cpu >= task.scenario.cpus) {
-      return absl::InvalidArgumentError(absl::StrCat(
-          "--inject-nmi ", text, ": expected CPU@STEP with a CPU from 0 to ", task.scenario.cpus - 1,
-          " and a step from 1"));
+    if (parts.size() != 2 || !absl::SimpleAtoi(parts[0], &cpu) ||
+        !absl::SimpleAtoi(parts[1], &step) || step == 0 || cpu >= task.scenario.cpus) {
+      return absl::InvalidArgumentError(absl::StrCat("--inject-nmi ", text,
+                                                     ": expected CPU@STEP with a CPU from 0 to ",
+                                                     task.scenario.cpus - 1, " and a step from 1"));
     }
     extras.push_back({cpu, std::min<size_t>(step - 1, task.schedule.steps.size())});
   }
@@ -191,12 +196,12 @@ int PrintReport(const Task& task, const sim::ReplayResult& result) {
   if (!report.ok()) return Complain(std::string(report.status().message()));
   std::fputs(report->c_str(), stdout);
   if (!result.divergence) return kAsExpected;
-  absl::PrintF(
-      "\ndivergence\n    at step %d of the schedule: %s\n    %s\n", result.divergence->step + 1,
-      result.divergence->what,
-      absl::GetFlag(FLAGS_continue_after_divergence)
-          ? "The replay went on with the choices that were possible."
-          : "The code has changed since the schedule was made. --continue-after-divergence goes on.");
+  absl::PrintF("\ndivergence\n    at step %d of the schedule: %s\n    %s\n",
+               result.divergence->step + 1, result.divergence->what,
+               absl::GetFlag(FLAGS_continue_after_divergence)
+                   ? "The replay went on with the choices that were possible."
+                   : "The code has changed since the schedule was made. "
+                     "--continue-after-divergence goes on.");
   return kNotAsExpected;
 }
 
@@ -224,10 +229,9 @@ int RunReplay(const std::vector<std::string>& arguments) {
   const double seconds =
       std::chrono::duration<double>(std::chrono::steady_clock::now() - begin).count();
   if (options.keep_trace) {
-    if (absl::Status status =
-            sim::WriteChromeTrace(absl::GetFlag(FLAGS_trace), task->scenario.name,
-                                  CellNames(*result->machine), task->scenario.cpus,
-                                  result->machine->trace().events());
+    if (absl::Status status = sim::WriteChromeTrace(
+            absl::GetFlag(FLAGS_trace), task->scenario.name, CellNames(*result->machine),
+            task->scenario.cpus, result->machine->trace().events());
         !status.ok()) {
       return Complain(std::string(status.message()));
     }

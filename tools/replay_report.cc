@@ -6,9 +6,9 @@
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
 #include "absl/strings/str_join.h"
+#include "backends/sim/explorer/explorer.h"
 #include "backends/sim/replay/backtrace.h"
 #include "backends/sim/replay/diagnosis.h"
-#include "backends/sim/explorer/explorer.h"
 #include "lhv/observation_text.h"
 
 namespace nvmx::tools {
@@ -40,9 +40,9 @@ std::string GuestNmiReport(const sim::Machine& machine, uint32_t cpu) {
   if (account.sent_to_guest == account.delivered_to_guest && account.merged == 0) return "";
   const int64_t missing = int64_t{account.sent_to_guest} - account.delivered_to_guest -
                           account.merged - static_cast<int64_t>(held + latched);
-  std::string text = absl::StrCat("    guest NMIs ", account.sent_to_guest, " sent, ",
-                                  account.delivered_to_guest, " delivered, ", account.merged,
-                                  " merged in the latch, ", held, " held by L0");
+  std::string text =
+      absl::StrCat("    guest NMIs ", account.sent_to_guest, " sent, ", account.delivered_to_guest,
+                   " delivered, ", account.merged, " merged in the latch, ", held, " held by L0");
   if (missing > 0) absl::StrAppend(&text, ": ", missing, " lost by L0");
   if (missing < 0) absl::StrAppend(&text, ": ", -missing, " that nobody sent");
   return text + "\n";
@@ -57,8 +57,8 @@ std::string CpuReport(const sim::Scenario& scenario, const sim::Machine& machine
   }
   const std::vector<std::string> locks = sim::LocksHeldBy(machine, cpu);
   absl::StrAppend(&text, "    holds      ", locks.empty() ? "no lock" : absl::StrJoin(locks, ", "),
-                  "\n    NMIs       ", sim::DescribeNmiState(machine, cpu),
-                  "\n    last NMI   ", sim::DescribeLastNmi(machine, cpu), "\n",
+                  "\n    NMIs       ", sim::DescribeNmiState(machine, cpu), "\n    last NMI   ",
+                  sim::DescribeLastNmi(machine, cpu), "\n",
                   ending == Ending::kComplete ? GuestNmiReport(machine, cpu) : "");
   return absl::StrCat(text, Backtrace(machine, cpu));
 }
@@ -78,7 +78,8 @@ const char* EndingName(Ending ending) {
 // The text of the step that is about to be made after `count` steps.
 absl::StatusOr<std::string> StepText(const sim::Scenario& scenario,
                                      const std::vector<ScheduleStep>& steps, size_t count) {
-  const std::vector<ScheduleStep> before(steps.begin(), steps.begin() + static_cast<ptrdiff_t>(count));
+  const std::vector<ScheduleStep> before(steps.begin(),
+                                         steps.begin() + static_cast<ptrdiff_t>(count));
   absl::StatusOr<sim::ReplayResult> replay = sim::Replay(scenario, before, {});
   if (!replay.ok()) return replay.status();
   return sim::DescribeStep(*replay->machine, steps[count]);
@@ -96,7 +97,8 @@ absl::StatusOr<std::string> DoomReport(const sim::Scenario& scenario,
                         " states\n");
   }
   const sim::Doom& doom = *explored->doom;
-  if (!doom.first_doomed_step) return std::string("first doomed step\n    none: every schedule fails\n");
+  if (!doom.first_doomed_step)
+    return std::string("first doomed step\n    none: every schedule fails\n");
   const size_t doomed = *doom.first_doomed_step;
   absl::StatusOr<std::string> what = StepText(scenario, steps, doomed);
   if (!what.ok()) return what.status();
@@ -106,8 +108,8 @@ absl::StatusOr<std::string> DoomReport(const sim::Scenario& scenario,
   if (!passing.ok()) return passing.status();
   return absl::StrCat("first doomed step\n    step ", doomed + 1, " of ", steps.size(), "  ", *what,
                       "\n    After it all schedules fail; before it some pass. ",
-                      "The nearest that passes differs there:\n    step ", doomed + 1, "  ", *instead,
-                      "\n    ", sim::ToString(*passing), "\n");
+                      "The nearest that passes differs there:\n    step ", doomed + 1, "  ",
+                      *instead, "\n    ", sim::ToString(*passing), "\n");
 }
 
 absl::StatusOr<std::string> ExtraNmiReport(const sim::Scenario& scenario,
@@ -124,8 +126,9 @@ absl::StatusOr<std::string> ExtraNmiReport(const sim::Scenario& scenario,
     if (moved == 0) {
       effect = "nothing happens: it stays in the latch, because NMIs are blocked";
     } else if (replay->ending == Ending::kComplete) {
-      effect = absl::StrCat("recovers: it is taken as the acknowledgement, and all programs complete ",
-                            "after ", moved, " steps");
+      effect =
+          absl::StrCat("recovers: it is taken as the acknowledgement, and all programs complete ",
+                       "after ", moved, " steps");
     } else {
       effect = absl::StrCat("does not help: after ", moved, " steps nobody can move again");
     }
@@ -180,16 +183,18 @@ std::string ObservationsReport(const sim::Scenario& scenario, const sim::Machine
 
 }  // namespace
 
-absl::StatusOr<std::string> ReplayReport(const sim::Scenario& scenario, const sim::Schedule& schedule,
+absl::StatusOr<std::string> ReplayReport(const sim::Scenario& scenario,
+                                         const sim::Schedule& schedule,
                                          const sim::ReplayResult& result) {
   const sim::Machine& machine = *result.machine;
   const sim::Variant& variant = *sim::FindVariant(scenario.variant);
   std::string text = absl::StrCat(
       "scenario  ", scenario.name, ": ", scenario.summary, "\nvariant   ", variant.name, ": ",
       variant.summary, "\nschedule  ", sim::ToString(schedule), "\nsteps     ", machine.steps(),
-      "\ntrace     ", absl::Hex(machine.trace().hash(), absl::kZeroPad16),
-      "\nstates    ", absl::Hex(result.state_chain, absl::kZeroPad16),
-      " behind each step, chained; two runs agree in trace and states\nending    ", EndingName(result.ending), "\n\n");
+      "\ntrace     ", absl::Hex(machine.trace().hash(), absl::kZeroPad16), "\nstates    ",
+      absl::Hex(result.state_chain, absl::kZeroPad16),
+      " behind each step, chained; two runs agree in trace and states\nending    ",
+      EndingName(result.ending), "\n\n");
   for (uint32_t cpu = 0; cpu < scenario.cpus; ++cpu) {
     absl::StrAppend(&text, CpuReport(scenario, machine, result.ending, cpu), "\n");
   }
@@ -201,8 +206,10 @@ absl::StatusOr<std::string> ReplayReport(const sim::Scenario& scenario, const si
   absl::StatusOr<std::string> doom = DoomReport(scenario, result.steps);
   absl::StatusOr<std::string> extra = ExtraNmiReport(scenario, result.steps);
   if (!extra.ok()) return extra.status();
-  absl::StrAppend(&text, doom.ok() ? *doom : absl::StrCat("first doomed step\n    ", doom.status().message(), "\n"),
-                  "\n", *extra);
+  absl::StrAppend(
+      &text,
+      doom.ok() ? *doom : absl::StrCat("first doomed step\n    ", doom.status().message(), "\n"),
+      "\n", *extra);
   if (scenario.variant != "correct") {
     absl::StatusOr<std::string> correct = CorrectCodeReport(scenario, schedule);
     if (!correct.ok()) return correct.status();

@@ -5,15 +5,16 @@
 #include <string>
 
 #include "absl/status/statusor.h"
-#include "backends/sim/replay/replay.h"
 #include "backends/sim/explorer/scenario.h"
 #include "backends/sim/explorer/schedule.h"
+#include "backends/sim/replay/replay.h"
 
 namespace nvmx::tools {
 
-// What `nvmx replay` prints of a run that has ended: the machine's state CPU by CPU, and, if nobody can move, why, since
-// when, and what would have helped. Depends on nothing but its arguments.
-absl::StatusOr<std::string> ReplayReport(const sim::Scenario& scenario, const sim::Schedule& schedule,
+// What `nvmx replay` prints of a run that has ended: the machine's state CPU by CPU, and, if nobody
+// can move, why, since when, and what would have helped. Depends on nothing but its arguments.
+absl::StatusOr<std::string> ReplayReport(const sim::Scenario& scenario,
+                                         const sim::Schedule& schedule,
                                          const sim::ReplayResult& result);
 
 }  // namespace nvmx::tools

@@ -7,8 +7,8 @@
 
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
-#include "backends/sim/replay/replay.h"
 #include "backends/sim/explorer/scenario.h"
+#include "backends/sim/replay/replay.h"
 #include "lhv/assembler.h"
 #include "lhv/observation_text.h"
 #include "tools/command_line.h"
@@ -51,8 +51,9 @@ int RunProgram(const std::vector<std::string>& arguments) {
     }
   }
   if (result->ending == sim::Ending::kComplete) return kAsExpected;
-  std::fputs("nvmx: the CPUs stopped before their programs ended; nvmx replay explains a scenario\n",
-             stderr);
+  std::fputs(
+      "nvmx: the CPUs stopped before their programs ended; nvmx replay explains a scenario\n",
+      stderr);
   return kNotAsExpected;
 }
 

@@ -11,7 +11,8 @@ void Choreography::HandleL2Exit(Vcpu& vcpu, RawExit raw) const {
   std::optional<ReflectableExit> exit = SettleExit(vcpu, std::move(raw));
   if (!exit) return;
   if (ExitReasonValue{exit->reason()}.is_vm_entry_failure()) {
-    // The processor refused VMCS02 although VMCS12 had passed: L0's rules lack one. L1 gets the failure that is its own.
+    // The processor refused VMCS02 although VMCS12 had passed: L0's rules lack one. L1 gets the
+    // failure that is its own.
     vcpu.ports.trace.Record(TraceKind::kAssertionFailed, exit->reason(), 0);
     ReflectEntryFailure(vcpu, exit->reason(), vcpu.ports.vmcs.Read(VmcsField::kExitQualification));
     return;

@@ -11,16 +11,18 @@
 
 namespace nvmx {
 
-// The checks that VMLAUNCH and VMRESUME make, as functions of values. Each rule is a row of entry_rules.def; the first row
-// that VMCS12 breaks decides. Order of the classes: SDM Vol. 3C, 27.2 "Checks on VMX Controls and Host-State Area",
-// 27.3 "Checking and Loading Guest State".
+// The checks that VMLAUNCH and VMRESUME make, as functions of values. Each rule is a row of
+// entry_rules.def; the first row that VMCS12 breaks decides. Order of the classes: SDM Vol. 3C,
+// 27.2 "Checks on VMX Controls and Host-State Area", 27.3 "Checking and Loading Guest State".
 
-// Controls and host state. Nothing if all rules hold; else the VMfail that L1 gets, naming the rule.
+// Controls and host state. Nothing if all rules hold; else the VMfail that L1 gets, naming the
+// rule.
 std::optional<EntryOutcome> CheckControlsAndHostState(const VmcsImage& vmcs12,
                                                       const Capabilities& capabilities);
 
 // Guest state. Nothing if all rules hold; else the entry failure (reason 33).
-std::optional<EntryOutcome> CheckGuestState(const VmcsImage& vmcs12, const Capabilities& capabilities);
+std::optional<EntryOutcome> CheckGuestState(const VmcsImage& vmcs12,
+                                            const Capabilities& capabilities);
 
 }  // namespace nvmx
 

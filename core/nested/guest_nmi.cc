@@ -44,8 +44,8 @@ bool NmiWindowExitIsDue(Vcpu& vcpu) {
   return L1WantsNmiWindow(vcpu) && (InterruptibilityState(vcpu) & kBlocking) == 0;
 }
 
-// An NMI that L1 intercepts leaves L2 at once, unless NMIs are blocked as L1 sees it. An event that is still to be
-// injected into L2 goes first: then the NMI waits for the window right behind it.
+// An NMI that L1 intercepts leaves L2 at once, unless NMIs are blocked as L1 sees it. An event that
+// is still to be injected into L2 goes first: then the NMI waits for the window right behind it.
 bool CanExitToL1(Vcpu& vcpu) {
   return !BlockedUntilL2Exits(vcpu) && !InjectionPending(vcpu) && !NmiWindowExitIsDue(vcpu);
 }
@@ -73,8 +73,8 @@ bool TryDeliver(Vcpu& vcpu) {
   }
   if (!CanInject(vcpu)) return false;
   pending.Add(vcpu.ports.cpu, ~uint64_t{0});
-  vcpu.ports.trace.Record(TraceKind::kNmiInjected,
-                          static_cast<uint64_t>(vcpu.ports.vmcs.Current()), 0);
+  vcpu.ports.trace.Record(TraceKind::kNmiInjected, static_cast<uint64_t>(vcpu.ports.vmcs.Current()),
+                          0);
   InjectNmi(vcpu);
   return true;
 }
@@ -102,7 +102,8 @@ void InjectNmi(Vcpu& vcpu) {
 void DeliverPendingGuestNmi(Vcpu& vcpu) {
   for (;;) {
     const bool l1_wants_window = L2Runs(vcpu) && L1WantsNmiWindow(vcpu);
-    const bool nobody_to_take_it = vcpu.state.in_vmx_abort != 0 || vcpu.state.guest_nmis_masked != 0;
+    const bool nobody_to_take_it =
+        vcpu.state.in_vmx_abort != 0 || vcpu.state.guest_nmis_masked != 0;
     if (vcpu.own.guest_nmis_pending.Load(vcpu.ports.cpu) == 0 || nobody_to_take_it) {
       SetNmiWindowExiting(vcpu, l1_wants_window);
       return;

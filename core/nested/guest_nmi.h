@@ -6,17 +6,19 @@
 
 namespace nvmx {
 
-// L1 and L2 always run with physical NMIs exiting to L0 and with virtual NMIs. Three facts about blocking are kept apart:
+// L1 and L2 always run with physical NMIs exiting to L0 and with virtual NMIs. Three facts about
+// blocking are kept apart:
 // - blocking in L1: bit 3 of VMCS01's interruptibility state, which then is virtual blocking;
-// - physical blocking in L2, as L1 sees it: VcpuState::l2_blocking_by_nmi if L1 uses "NMI exiting" without virtual NMIs,
-//   bit 3 of VMCS02's interruptibility state if L1 uses neither, and never if L1 uses virtual NMIs;
+// - physical blocking in L2, as L1 sees it: VcpuState::l2_blocking_by_nmi if L1 uses "NMI exiting"
+//   without virtual NMIs, bit 3 of VMCS02's interruptibility state if L1 uses neither, and never if
+//   L1 uses virtual NMIs;
 // - virtual blocking in L2: bit 3 of VMCS02's interruptibility state if L1 uses virtual NMIs.
-// SDM Vol. 3C, 25.6.1 "Pin-Based VM-Execution Controls", 27.3.1.5 "Checks on Guest Non-Register State",
-// 27.7.1.2 "Details of Vectored-Event Injection"; 28.2 (NMIs and VM exits).
+// SDM Vol. 3C, 25.6.1 "Pin-Based VM-Execution Controls", 27.3.1.5 "Checks on Guest Non-Register
+// State", 27.7.1.2 "Details of Vectored-Event Injection"; 28.2 (NMIs and VM exits).
 
-// Gives one pending guest NMI to whoever is about to run: injects it, or makes it a VM exit from L2 to L1, or, while it
-// cannot be given, arranges an NMI-window exit. Called last before each VM entry; the backend repeats the call if an
-// NMI is taken between its end and the VM entry.
+// Gives one pending guest NMI to whoever is about to run: injects it, or makes it a VM exit from L2
+// to L1, or, while it cannot be given, arranges an NMI-window exit. Called last before each VM
+// entry; the backend repeats the call if an NMI is taken between its end and the VM entry.
 void DeliverPendingGuestNmi(Vcpu& vcpu);
 
 // Switches the "NMI-window exiting" control of the current VMCS.
@@ -31,14 +33,15 @@ bool L1WantsNmiWindow(const Vcpu& vcpu);
 // Withholds guest NMIs from now on, or stops doing so. For the embedding hypervisor.
 void MaskGuestNmis(Vcpu& vcpu, bool masked);
 
-// Bit 3 ("blocking by NMI") that VMCS02 gets when L1 enters L2, and what L0 has to remember beside it.
-// `interruptibility12` is VMCS12's interruptibility state; returns VMCS02's.
+// Bit 3 ("blocking by NMI") that VMCS02 gets when L1 enters L2, and what L0 has to remember beside
+// it. `interruptibility12` is VMCS12's interruptibility state; returns VMCS02's.
 uint32_t EnterL2NmiBlocking(Vcpu& vcpu, uint32_t interruptibility12);
 
 // The interruptibility state that L1 finds in VMCS12 after an exit from L2; VMCS02 is current.
 uint32_t L2InterruptibilityForL1(Vcpu& vcpu);
 
-// Whether NMIs are blocked in L1 after an exit from L2 that an NMI did not cause. VMCS02 is current.
+// Whether NMIs are blocked in L1 after an exit from L2 that an NMI did not cause. VMCS02 is
+// current.
 bool NmiBlockedAfterL2Exit(Vcpu& vcpu);
 
 }  // namespace nvmx

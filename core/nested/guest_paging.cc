@@ -57,17 +57,18 @@ Translation Translate(Vcpu& vcpu, uint64_t linear, bool write) {
   }
 }
 
-// The backend loads CR2 before it enters L1. SDM Vol. 3A, 6.15, "Interrupt 14: Page-Fault Exception (#PF)".
+// The backend loads CR2 before it enters L1. SDM Vol. 3A, 6.15, "Interrupt 14: Page-Fault Exception
+// (#PF)".
 VmxOutcome Faulted(Vcpu& vcpu, uint64_t linear, VmxOutcome fault) {
   vcpu.state.cr2 = linear;
   return fault;
 }
 
-// Calls access(address, bytes) for the one or two pages that the 8 bytes lie in, after translating both: a fault on the
-// second page leaves the first untouched.
+// Calls access(address, bytes) for the one or two pages that the 8 bytes lie in, after translating
+// both: a fault on the second page leaves the first untouched.
 template <typename Byte, typename Access>
-std::optional<VmxOutcome> ForEachPage(Vcpu& vcpu, uint64_t linear, std::span<Byte> bytes, bool write,
-                                      Access access) {
+std::optional<VmxOutcome> ForEachPage(Vcpu& vcpu, uint64_t linear, std::span<Byte> bytes,
+                                      bool write, Access access) {
   const auto linear_bits = static_cast<unsigned>(vcpu.state.offered.linear_address_width);
   if (!IsCanonical(linear, linear_bits) || !IsCanonical(linear + bytes.size() - 1, linear_bits)) {
     return VmxOutcome::Fault(Vector::kGeneralProtection);

@@ -57,7 +57,8 @@ void EmulateCpuid(Vcpu& vcpu) {
   SkipInstruction(vcpu);
 }
 
-// As on a processor that is on its own; whether the whole machine is reset is the platform's affair.
+// As on a processor that is on its own; whether the whole machine is reset is the platform's
+// affair.
 void ShutDownL1(Vcpu& vcpu) {
   vcpu.ports.vmcs.Write(VmcsField::kGuestActivityState,
                         static_cast<uint64_t>(ActivityState::kShutdown));
@@ -101,8 +102,9 @@ void HandleL1Exit(Vcpu& vcpu, const ReflectableExit& exit) {
       break;
   }
   if (EmulateVmxInstruction(vcpu, exit.basic_reason())) return;
-  // An exit that L0 has no answer to: an instruction that always exits and is not emulated, or one that VMCS01 does not ask
-  // for. L1 finds the instruction undefined, so that it cannot stand at it for ever; the observer is told.
+  // An exit that L0 has no answer to: an instruction that always exits and is not emulated, or one
+  // that VMCS01 does not ask for. L1 finds the instruction undefined, so that it cannot stand at it
+  // for ever; the observer is told.
   vcpu.ports.trace.Record(TraceKind::kAssertionFailed, exit.reason(), 0);
   InjectFault(vcpu, Vector::kInvalidOpcode, 0);
 }

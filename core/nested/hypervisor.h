@@ -8,12 +8,13 @@ namespace nvmx {
 
 // The two doors into the core.
 
-// After each VM exit. On return the current VMCS is the one to enter next, and everything that the guest is owed has been
-// arranged. The backend saved RAX..R15 into vcpu.state.registers before the call and loads them from there afterwards.
+// After each VM exit. On return the current VMCS is the one to enter next, and everything that the
+// guest is owed has been arranged. The backend saved RAX..R15 into vcpu.state.registers before the
+// call and loads them from there afterwards.
 void HandleVmExit(Vcpu& vcpu, RawExit raw);
 
-// When an NMI arrives while this CPU is in VMX root operation, from the backend's NMI handler, with NMIs blocked; the
-// backend returns with IRET afterwards.
+// When an NMI arrives while this CPU is in VMX root operation, from the backend's NMI handler, with
+// NMIs blocked; the backend returns with IRET afterwards.
 void HandleHostNmi(Vcpu& vcpu);
 
 }  // namespace nvmx

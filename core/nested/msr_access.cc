@@ -12,8 +12,8 @@
 namespace nvmx {
 namespace {
 
-// SDM Vol. 4, Table 2-2 "IA-32 Architectural MSRs", IA32_EFER; Vol. 3A, 5.1.1 "Enabling paging": LME cannot change while
-// paging is on. LMA is read-only and ignored.
+// SDM Vol. 4, Table 2-2 "IA-32 Architectural MSRs", IA32_EFER; Vol. 3A, 5.1.1 "Enabling paging":
+// LME cannot change while paging is on. LMA is read-only and ignored.
 bool WriteEfer(Vcpu& vcpu, uint64_t value) {
   Vmcs& vmcs = vcpu.ports.vmcs;
   const uint64_t old = vmcs.Read(VmcsField::kGuestIa32Efer);
@@ -40,7 +40,8 @@ bool IsValidSwitchedValue(const Capabilities& capabilities, uint32_t msr, uint64
   }
 }
 
-// A capability MSR that reads 0 belongs to controls that are not offered: such an MSR does not exist for L1.
+// A capability MSR that reads 0 belongs to controls that are not offered: such an MSR does not
+// exist for L1.
 std::optional<uint64_t> ReadVmxCapability(const Capabilities& offered, uint32_t msr) {
   const std::optional<uint64_t> value = offered.Read(msr);
   return value == uint64_t{0} ? std::nullopt : value;
@@ -71,7 +72,8 @@ bool WriteEmulatedMsr(Vcpu& vcpu, uint32_t msr, uint64_t value) {
     case Msr::IA32_BIOS_UPDT_TRIG:
       return true;  // An update that does nothing: a guest does not change the processor under L0.
     default:
-      return false;  // MTRRCAP, the VMX capabilities, and a locked IA32_FEATURE_CONTROL are read-only.
+      return false;  // MTRRCAP, the VMX capabilities, and a locked IA32_FEATURE_CONTROL are
+                     // read-only.
   }
 }
 

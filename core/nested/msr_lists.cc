@@ -9,15 +9,16 @@
 namespace nvmx {
 namespace {
 
-// Refused in every list. The x2APIC range whatever the APIC's mode is; the microcode registers because the processor may
-// refuse what it documents so, and a guest does not load microcode through L0.
+// Refused in every list. The x2APIC range whatever the APIC's mode is; the microcode registers
+// because the processor may refuse what it documents so, and a guest does not load microcode
+// through L0.
 bool IsForbiddenInAnyList(uint32_t msr) {
   return IsX2ApicMsr(msr) || msr == Index(Msr::IA32_BIOS_UPDT_TRIG) ||
          msr == Index(Msr::IA32_BIOS_SIGN_ID);
 }
 
-// SDM Vol. 3C, 27.4 and 28.6 "Loading MSRs": FS and GS base come from the VMCS; IA32_SMM_MONITOR_CTL can be written in SMM
-// only.
+// SDM Vol. 3C, 27.4 and 28.6 "Loading MSRs": FS and GS base come from the VMCS;
+// IA32_SMM_MONITOR_CTL can be written in SMM only.
 bool IsForbiddenToLoad(uint32_t msr) {
   return IsForbiddenInAnyList(msr) || msr == Index(Msr::IA32_FS_BASE) ||
          msr == Index(Msr::IA32_GS_BASE) || msr == Index(Msr::IA32_SMM_MONITOR_CTL);

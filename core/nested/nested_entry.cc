@@ -23,7 +23,8 @@ std::optional<EntryOutcome> CheckInstruction(Vcpu& vcpu, bool launch) {
        Interruptibility::kBlockingByMovSs) != 0) {
     return Fail(VmInstructionError::kVmEntryWithEventsBlockedByMovSs);
   }
-  if (launch && state.vmcs12_launched != 0) return Fail(VmInstructionError::kVmlaunchWithNonClearVmcs);
+  if (launch && state.vmcs12_launched != 0)
+    return Fail(VmInstructionError::kVmlaunchWithNonClearVmcs);
   if (!launch && state.vmcs12_launched == 0) {
     return Fail(VmInstructionError::kVmresumeWithNonLaunchedVmcs);
   }

@@ -20,8 +20,8 @@ MsrList ExitLoadList(const VmcsImage& vmcs12) {
           vmcs12.Get<VmcsField::kVmExitMsrLoadCount>()};
 }
 
-// VMCS01 becomes current with L1's host state in it, then the MSR-load list runs as the last step of the exit. False if
-// that ended in a VMX abort.
+// VMCS01 becomes current with L1's host state in it, then the MSR-load list runs as the last step
+// of the exit. False if that ended in a VMX abort.
 bool EnterHost(Vcpu& vcpu) {
   LoadHostStateIntoVmcs01(vcpu);
   vcpu.state.operation = VmxOperation::kRoot;

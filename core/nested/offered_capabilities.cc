@@ -44,8 +44,8 @@ Capabilities OfferedCapabilities(const Capabilities& hardware) {
       Restrict(hardware.true_procbased_ctls, PrimaryProcessorBased::kDefault1, kPrimary);
   offered.true_exit_ctls = Restrict(hardware.true_exit_ctls, VmExit::kDefault1, kExit);
   offered.true_entry_ctls = Restrict(hardware.true_entry_ctls, VmEntry::kDefault1, kEntry);
-  offered.misc = hardware.misc & (VmxMisc::kStoreLmaOnExit | VmxMisc::kActivityStateHlt |
-                                  VmxMisc::kMaximumMsrList);
+  offered.misc = hardware.misc &
+                 (VmxMisc::kStoreLmaOnExit | VmxMisc::kActivityStateHlt | VmxMisc::kMaximumMsrList);
   offered.cr0_fixed0 = hardware.cr0_fixed0;
   offered.cr0_fixed1 = hardware.cr0_fixed1;
   offered.cr4_fixed0 = hardware.cr4_fixed0;

@@ -6,8 +6,9 @@
 
 namespace nvmx {
 
-// What L1 is told that VMX can do, on a CPU that can do `hardware`: what both the CPU and this core support. Never more, so
-// that whatever L1 is offered works. SDM Vol. 3D, Appendix A "VMX Capability Reporting Facility".
+// What L1 is told that VMX can do, on a CPU that can do `hardware`: what both the CPU and this core
+// support. Never more, so that whatever L1 is offered works. SDM Vol. 3D, Appendix A "VMX
+// Capability Reporting Facility".
 Capabilities OfferedCapabilities(const Capabilities& hardware);
 
 }  // namespace nvmx

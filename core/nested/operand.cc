@@ -81,20 +81,17 @@ std::optional<VmxOutcome> FaultOfSegment(const InstructionInformation& informati
 OperandResult ReadMemoryOperand(Vcpu& vcpu) {
   const InstructionInformation information = Information(vcpu);
   OperandResult result;
-  result.fault = FaultOfSegment(
-      information, ReadLinear(vcpu, LinearAddress(vcpu, information), result.value));
+  result.fault =
+      FaultOfSegment(information, ReadLinear(vcpu, LinearAddress(vcpu, information), result.value));
   return result;
 }
 
 std::optional<VmxOutcome> WriteMemoryOperand(Vcpu& vcpu, uint64_t value) {
   const InstructionInformation information = Information(vcpu);
-  return FaultOfSegment(information,
-                        WriteLinear(vcpu, LinearAddress(vcpu, information), value));
+  return FaultOfSegment(information, WriteLinear(vcpu, LinearAddress(vcpu, information), value));
 }
 
-uint64_t FieldOperand(Vcpu& vcpu) {
-  return ReadRegister(vcpu, Information(vcpu).register2());
-}
+uint64_t FieldOperand(Vcpu& vcpu) { return ReadRegister(vcpu, Information(vcpu).register2()); }
 
 OperandResult ReadValueOperand(Vcpu& vcpu) {
   const InstructionInformation information = Information(vcpu);

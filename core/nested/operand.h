@@ -11,7 +11,8 @@
 namespace nvmx {
 
 // Operands of VMX instructions that L1 executed, decoded from the VM-exit instruction information.
-// SDM Vol. 3C, 28.2.5 "Information for VM Exits Due to Instruction Execution", tables 28-13 and 28-14.
+// SDM Vol. 3C, 28.2.5 "Information for VM Exits Due to Instruction Execution", tables 28-13 and
+// 28-14.
 
 // Either a value or the fault that fetching it raises in L1.
 struct OperandResult {

@@ -18,15 +18,15 @@ namespace nvmx {
 class Choreography;
 class Embedder;
 
-// Where L1 stands with respect to VMX. One variable with three values: as two flags there was a moment between them in
-// which an NMI met a state that does not exist.
+// Where L1 stands with respect to VMX. One variable with three values: as two flags there was a
+// moment between them in which an NMI met a state that does not exist.
 enum class VmxOperation : uint64_t { kOff, kRoot, kNonRoot };
 
 // What L1's VMCS pointer holds when there is no current VMCS. SDM Vol. 3C, 25.1 "Overview".
 inline constexpr uint64_t kNoVmcs = ~uint64_t{0};
 
-// Everything L0 remembers about one CPU of L1. Values only: no pointer, no padding, so that two states are the same
-// state exactly if their bytes are equal.
+// Everything L0 remembers about one CPU of L1. Values only: no pointer, no padding, so that two
+// states are the same state exactly if their bytes are equal.
 struct VcpuState {
   // What L1 is told that this CPU's VMX can do.
   Capabilities offered;
@@ -37,7 +37,8 @@ struct VcpuState {
   VmxOperation operation;
   uint64_t vmxon_region;
   uint64_t current_vmcs;
-  // The current VMCS12 while it is active; L1's memory holds an older state of it until VMCLEAR or another VMPTRLD.
+  // The current VMCS12 while it is active; L1's memory holds an older state of it until VMCLEAR or
+  // another VMPTRLD.
   VmcsImage vmcs12;
   // The launch state of the current VMCS12: 1 if launched.
   uint64_t vmcs12_launched;
@@ -46,12 +47,14 @@ struct VcpuState {
   MtrrSettings mtrr;
   uint64_t memory_types_stale;
 
-  // With "NMI exiting" = 1 and "virtual NMIs" = 0 in VMCS12: whether NMIs are blocked while L2 runs. VMCS02 cannot hold
-  // it, because VMCS02 always runs with virtual NMIs and its own bit then means virtual blocking.
+  // With "NMI exiting" = 1 and "virtual NMIs" = 0 in VMCS12: whether NMIs are blocked while L2
+  // runs. VMCS02 cannot hold it, because VMCS02 always runs with virtual NMIs and its own bit then
+  // means virtual blocking.
   uint64_t l2_blocking_by_nmi;
   // The embedding hypervisor withholds guest NMIs for now.
   uint64_t guest_nmis_masked;
-  // L1's CPU is in VMX-abort shutdown: it runs no instruction and takes no event, but L0 still answers for it.
+  // L1's CPU is in VMX-abort shutdown: it runs no instruction and takes no event, but L0 still
+  // answers for it.
   uint64_t in_vmx_abort;
   // L1 has got an INIT that its VMX root operation blocks.
   uint64_t init_latched;
@@ -72,7 +75,8 @@ struct Vcpu {
   SmpContext smp() { return {ports.cpu, ports.apic, ports.trace, system, own}; }
 };
 
-// Puts the state of a CPU whose L1 has not entered VMX operation. `offered` as OfferedCapabilities() returns it.
+// Puts the state of a CPU whose L1 has not entered VMX operation. `offered` as
+// OfferedCapabilities() returns it.
 void InitializeVcpuState(VcpuState& state, const Capabilities& offered);
 
 }  // namespace nvmx

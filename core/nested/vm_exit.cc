@@ -8,7 +8,8 @@
 namespace nvmx {
 
 bool IsNmiExit(Vmcs& vmcs) {
-  if (vmcs.Read(VmcsField::kExitReason) != static_cast<uint64_t>(ExitReason::kExceptionOrNmi)) return false;
+  if (vmcs.Read(VmcsField::kExitReason) != static_cast<uint64_t>(ExitReason::kExceptionOrNmi))
+    return false;
   const InterruptionInformation event(
       static_cast<uint32_t>(vmcs.Read(VmcsField::kVmExitInterruptionInformation)));
   return event.valid() && event.type() == InterruptionType::kNmi;

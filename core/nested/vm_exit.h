@@ -10,12 +10,13 @@
 
 namespace nvmx {
 
-// A VM exit as hardware left it, before anybody looked at it. If it was an NMI, that NMI has been consumed, NMIs are
-// blocked, and other CPUs may be waiting for its acknowledgement; so nothing that can wait takes a RawExit. The only
-// thing to do with one is to hand it to SettleExit().
+// A VM exit as hardware left it, before anybody looked at it. If it was an NMI, that NMI has been
+// consumed, NMIs are blocked, and other CPUs may be waiting for its acknowledgement; so nothing
+// that can wait takes a RawExit. The only thing to do with one is to hand it to SettleExit().
 class RawExit {
  public:
-  // Made by the backend when hardware returns from the guest. `from` is the VMCS that was entered, which is current.
+  // Made by the backend when hardware returns from the guest. `from` is the VMCS that was entered,
+  // which is current.
   static RawExit FromHardware(VmcsRole from) { return RawExit(from); }
 
   RawExit(RawExit&&) = default;
@@ -39,15 +40,16 @@ class ReflectableExit {
 
  private:
   friend std::optional<ReflectableExit> SettleExit(Vcpu& vcpu, RawExit raw);
-  // Defined only in the simulator, which replays orders that were wrong; the core never defines or names it elsewhere.
+  // Defined only in the simulator, which replays orders that were wrong; the core never defines or
+  // names it elsewhere.
   friend class HistoricalExitOrder;
   explicit ReflectableExit(uint32_t reason) : reason_(reason) {}
   uint32_t reason_;
 };
 
-// Reads the raw exit reason and, if the exit was an NMI, settles the NMI (acknowledges a quiesce and waits for its end, or
-// notes a guest's NMI) and ends blocking by NMI. Nothing then remains of that exit, and nothing is returned. Any other
-// exit is returned as one that may be worked on.
+// Reads the raw exit reason and, if the exit was an NMI, settles the NMI (acknowledges a quiesce
+// and waits for its end, or notes a guest's NMI) and ends blocking by NMI. Nothing then remains of
+// that exit, and nothing is returned. Any other exit is returned as one that may be worked on.
 std::optional<ReflectableExit> SettleExit(Vcpu& vcpu, RawExit raw);
 
 // Whether the exit that the current VMCS describes was caused by an NMI.

@@ -12,7 +12,8 @@
 namespace nvmx {
 namespace {
 
-// L0 always switches these by the VMCS, whether L1 asked for it or not: that is what holds L1's, L2's and L0's apart.
+// L0 always switches these by the VMCS, whether L1 asked for it or not: that is what holds L1's,
+// L2's and L0's apart.
 constexpr uint32_t kL0ExitControls = VmExit::kSaveDebugControls | VmExit::kHostAddressSpaceSize |
                                      VmExit::kSaveIa32Pat | VmExit::kLoadIa32Pat |
                                      VmExit::kSaveIa32Efer | VmExit::kLoadIa32Efer;
@@ -28,7 +29,8 @@ uint64_t WithLongMode(uint64_t efer, bool long_mode) {
   return long_mode ? efer | kBits : efer & ~kBits;
 }
 
-// What L1 had in the MSRs that VM entry loads from the VMCS, at the moment of VMLAUNCH; read while VMCS01 is current.
+// What L1 had in the MSRs that VM entry loads from the VMCS, at the moment of VMLAUNCH; read while
+// VMCS01 is current.
 struct L1Registers {
   uint64_t efer, pat, debugctl, dr7;
 };
@@ -48,22 +50,21 @@ void CopyFields(Vcpu& vcpu) {
 void MergeControls(Vcpu& vcpu) {
   const VmcsImage& vmcs12 = vcpu.state.vmcs12;
   Vmcs& vmcs = vcpu.ports.vmcs;
-  vmcs.Write(VmcsField::kPinBasedControls, vcpu.choreography.Vmcs02PinBasedControls(
-                                               vmcs12.Get<VmcsField::kPinBasedControls>()));
+  vmcs.Write(VmcsField::kPinBasedControls,
+             vcpu.choreography.Vmcs02PinBasedControls(vmcs12.Get<VmcsField::kPinBasedControls>()));
   vmcs.Write(VmcsField::kPrimaryProcessorBasedControls,
              vmcs12.Get<VmcsField::kPrimaryProcessorBasedControls>());
   vmcs.Write(VmcsField::kExceptionBitmap, vmcs12.Get<VmcsField::kExceptionBitmap>());
-  vmcs.Write(VmcsField::kPageFaultErrorCodeMask,
-             vmcs12.Get<VmcsField::kPageFaultErrorCodeMask>());
+  vmcs.Write(VmcsField::kPageFaultErrorCodeMask, vmcs12.Get<VmcsField::kPageFaultErrorCodeMask>());
   vmcs.Write(VmcsField::kPageFaultErrorCodeMatch,
              vmcs12.Get<VmcsField::kPageFaultErrorCodeMatch>());
   vmcs.Write(VmcsField::kVmExitControls,
              vmcs12.Get<VmcsField::kVmExitControls>() | kL0ExitControls);
   vmcs.Write(VmcsField::kVmEntryControls,
              vmcs12.Get<VmcsField::kVmEntryControls>() | kL0EntryControls);
-  for (VmcsField field : {VmcsField::kVmEntryInterruptionInformation,
-                          VmcsField::kVmEntryExceptionErrorCode,
-                          VmcsField::kVmEntryInstructionLength}) {
+  for (VmcsField field :
+       {VmcsField::kVmEntryInterruptionInformation, VmcsField::kVmEntryExceptionErrorCode,
+        VmcsField::kVmEntryInstructionLength}) {
     vmcs.Write(field, vmcs12.Read(field));
   }
   // L1's lists are processed in software; the processor sees none.
@@ -79,20 +80,20 @@ void MergeGuestState(Vcpu& vcpu, const L1Registers& l1) {
   const auto load = [&](uint32_t control) {
     return L1Asked(vmcs12, VmcsField::kVmEntryControls, control);
   };
-  for (VmcsField field : {VmcsField::kGuestCr0, VmcsField::kGuestCr4, VmcsField::kCr0GuestHostMask,
-                          VmcsField::kCr4GuestHostMask, VmcsField::kCr0ReadShadow,
-                          VmcsField::kCr4ReadShadow}) {
+  for (VmcsField field :
+       {VmcsField::kGuestCr0, VmcsField::kGuestCr4, VmcsField::kCr0GuestHostMask,
+        VmcsField::kCr4GuestHostMask, VmcsField::kCr0ReadShadow, VmcsField::kCr4ReadShadow}) {
     vmcs.Write(field, vmcs12.Read(field));
   }
   vmcs.Write(VmcsField::kVmcsLinkPointer, kNoVmcs);
   vmcs.Write(VmcsField::kGuestInterruptibilityState,
              EnterL2NmiBlocking(vcpu, vmcs12.Get<VmcsField::kGuestInterruptibilityState>()));
-  // SDM Vol. 3C, 27.3.2.1 "Loading Guest Control Registers, Debug Registers, and MSRs": without the control the register
-  // keeps what it held in L1, except that EFER.LMA and LME follow the mode of the guest.
+  // SDM Vol. 3C, 27.3.2.1 "Loading Guest Control Registers, Debug Registers, and MSRs": without the
+  // control the register keeps what it held in L1, except that EFER.LMA and LME follow the mode of
+  // the guest.
   vmcs.Write(VmcsField::kGuestIa32Efer,
-             load(VmEntry::kLoadIa32Efer)
-                 ? vmcs12.Get<VmcsField::kGuestIa32Efer>()
-                 : WithLongMode(l1.efer, load(VmEntry::kIa32eModeGuest)));
+             load(VmEntry::kLoadIa32Efer) ? vmcs12.Get<VmcsField::kGuestIa32Efer>()
+                                          : WithLongMode(l1.efer, load(VmEntry::kIa32eModeGuest)));
   vmcs.Write(VmcsField::kGuestIa32Pat,
              load(VmEntry::kLoadIa32Pat) ? vmcs12.Get<VmcsField::kGuestIa32Pat>() : l1.pat);
   const bool load_debug = load(VmEntry::kLoadDebugControls);
@@ -113,8 +114,8 @@ void LoadSegment(Vmcs& vmcs, const SegmentFields& fields, uint64_t selector, uin
   vmcs.Write(fields.access_rights, limit_and_rights & 0xFFFFFFFF);
 }
 
-// Limit in the high half, access rights in the low half, as SDM Vol. 3C, 28.5.2 "Loading Host Segment and Descriptor-Table
-// Registers" fixes them.
+// Limit in the high half, access rights in the low half, as SDM Vol. 3C, 28.5.2 "Loading Host
+// Segment and Descriptor-Table Registers" fixes them.
 constexpr uint64_t kDataSegment = uint64_t{0xFFFFFFFF} << 32 | 0xC093;
 constexpr uint64_t kCodeSegment32 = uint64_t{0xFFFFFFFF} << 32 | 0xC09B;
 constexpr uint64_t kCodeSegment64 = uint64_t{0xFFFFFFFF} << 32 | 0xA09B;
@@ -126,10 +127,10 @@ void LoadHostSegments(Vcpu& vcpu) {
   const VmcsImage& vmcs12 = vcpu.state.vmcs12;
   Vmcs& vmcs = vcpu.ports.vmcs;
   const bool long_mode = L1Asked(vmcs12, VmcsField::kVmExitControls, VmExit::kHostAddressSpaceSize);
-#define NVMX_SEGMENT(name)                                                             \
-  SegmentFields {                                                                      \
-    VmcsField::kGuest##name##Selector, VmcsField::kGuest##name##Base,                  \
-        VmcsField::kGuest##name##Limit, VmcsField::kGuest##name##AccessRights          \
+#define NVMX_SEGMENT(name)                                                    \
+  SegmentFields {                                                             \
+    VmcsField::kGuest##name##Selector, VmcsField::kGuest##name##Base,         \
+        VmcsField::kGuest##name##Limit, VmcsField::kGuest##name##AccessRights \
   }
   const auto data = [](uint64_t selector) {
     return selector == 0 ? kUnusableSegment : kDataSegment;
@@ -156,7 +157,8 @@ void LoadHostSegments(Vcpu& vcpu) {
   vmcs.Write(VmcsField::kGuestIdtrLimit, 0xFFFF);
 }
 
-// SDM Vol. 3C, 28.5.1 "Loading Host Control Registers, Debug Registers, MSRs". `efer2` and `pat2` are what L2 left.
+// SDM Vol. 3C, 28.5.1 "Loading Host Control Registers, Debug Registers, MSRs". `efer2` and `pat2`
+// are what L2 left.
 void LoadHostRegisters(Vcpu& vcpu, uint64_t efer2, uint64_t pat2) {
   const VmcsImage& vmcs12 = vcpu.state.vmcs12;
   Vmcs& vmcs = vcpu.ports.vmcs;
@@ -174,10 +176,10 @@ void LoadHostRegisters(Vcpu& vcpu, uint64_t efer2, uint64_t pat2) {
   vmcs.Write(VmcsField::kGuestIa32SysenterCs, vmcs12.Get<VmcsField::kHostIa32SysenterCs>());
   vmcs.Write(VmcsField::kGuestIa32SysenterEsp, vmcs12.Get<VmcsField::kHostIa32SysenterEsp>());
   vmcs.Write(VmcsField::kGuestIa32SysenterEip, vmcs12.Get<VmcsField::kHostIa32SysenterEip>());
-  vmcs.Write(VmcsField::kGuestIa32Efer,
-             WithLongMode(asked(VmExit::kLoadIa32Efer) ? vmcs12.Get<VmcsField::kHostIa32Efer>()
-                                                       : efer2,
-                          long_mode));
+  vmcs.Write(
+      VmcsField::kGuestIa32Efer,
+      WithLongMode(asked(VmExit::kLoadIa32Efer) ? vmcs12.Get<VmcsField::kHostIa32Efer>() : efer2,
+                   long_mode));
   vmcs.Write(VmcsField::kGuestIa32Pat,
              asked(VmExit::kLoadIa32Pat) ? vmcs12.Get<VmcsField::kHostIa32Pat>() : pat2);
   vmcs.Write(VmcsField::kGuestRip, vmcs12.Get<VmcsField::kHostRip>());
@@ -217,7 +219,8 @@ void SaveGuestStateToVmcs12(Vcpu& vcpu) {
     return L1Asked(vmcs12, VmcsField::kVmExitControls, control);
   };
   for (const VmcsFieldInformation& row : kVmcsFields) {
-    if (Type(row.field) != FieldType::kGuestState || !Exists(row.field, vcpu.state.offered)) continue;
+    if (Type(row.field) != FieldType::kGuestState || !Exists(row.field, vcpu.state.offered))
+      continue;
     if (row.field == VmcsField::kVmcsLinkPointer) continue;
     if (row.field == VmcsField::kGuestIa32Efer && !saves(VmExit::kSaveIa32Efer)) continue;
     if (row.field == VmcsField::kGuestIa32Pat && !saves(VmExit::kSaveIa32Pat)) continue;
@@ -228,13 +231,13 @@ void SaveGuestStateToVmcs12(Vcpu& vcpu) {
     vmcs12.Write(row.field, vmcs.Read(row.field));
   }
   vmcs12.Set<VmcsField::kGuestInterruptibilityState>(L2InterruptibilityForL1(vcpu));
-  // SDM Vol. 3C, 28.2: the entry control follows IA32_EFER.LMA, and the valid bit of the injection field is cleared.
+  // SDM Vol. 3C, 28.2: the entry control follows IA32_EFER.LMA, and the valid bit of the injection
+  // field is cleared.
   const uint32_t entry = vmcs12.Get<VmcsField::kVmEntryControls>() & ~VmEntry::kIa32eModeGuest;
   vmcs12.Set<VmcsField::kVmEntryControls>(
       entry | (vmcs.Read(VmcsField::kVmEntryControls) & VmEntry::kIa32eModeGuest));
   vmcs12.Set<VmcsField::kVmEntryInterruptionInformation>(
-      vmcs12.Get<VmcsField::kVmEntryInterruptionInformation>() &
-      ~InterruptionInformation::kValid);
+      vmcs12.Get<VmcsField::kVmEntryInterruptionInformation>() & ~InterruptionInformation::kValid);
 }
 
 void SaveExitInformationToVmcs12(Vcpu& vcpu) {
@@ -249,7 +252,8 @@ void SaveExitInformationToVmcs12(Vcpu& vcpu) {
 
 void ClearExitInformation(VmcsImage& vmcs12) {
   for (const VmcsFieldInformation& row : kVmcsFields) {
-    if (row.policy == Vmcs02Policy::kExitInformation && row.field != VmcsField::kVmInstructionError) {
+    if (row.policy == Vmcs02Policy::kExitInformation &&
+        row.field != VmcsField::kVmInstructionError) {
       vmcs12.Write(row.field, 0);
     }
   }
@@ -262,7 +266,8 @@ void LoadHostStateIntoVmcs01(Vcpu& vcpu) {
   vmcs.MakeCurrent(VmcsRole::kVmcs01);
   LoadHostRegisters(vcpu, efer2, pat2);
   LoadHostSegments(vcpu);
-  // SDM Vol. 3C, 28.5.5 "Updating Non-Register State": no blocking by STI or MOV SS; blocking by NMI is the caller's.
+  // SDM Vol. 3C, 28.5.5 "Updating Non-Register State": no blocking by STI or MOV SS; blocking by
+  // NMI is the caller's.
   vmcs.Write(VmcsField::kGuestInterruptibilityState,
              vmcs.Read(VmcsField::kGuestInterruptibilityState) & Interruptibility::kBlockingByNmi);
   vmcs.Write(VmcsField::kGuestActivityState, static_cast<uint64_t>(ActivityState::kActive));

@@ -40,9 +40,8 @@ void ClearLaunchState(Vcpu& vcpu, uint64_t address) {
 }
 
 void WriteVmxAbortIndicator(Vcpu& vcpu, VmxAbort indicator) {
-  vcpu.ports.memory.WriteValue(
-      At(vcpu.state.current_vmcs, offsetof(Vmcs12Region, abort_indicator)),
-      static_cast<uint32_t>(indicator));
+  vcpu.ports.memory.WriteValue(At(vcpu.state.current_vmcs, offsetof(Vmcs12Region, abort_indicator)),
+                               static_cast<uint32_t>(indicator));
 }
 
 }  // namespace nvmx

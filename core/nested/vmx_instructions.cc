@@ -21,8 +21,8 @@ VmxOutcome Fail(const Vcpu& vcpu, VmInstructionError error) {
   return VmxOutcome::Fail(error, vcpu.state.current_vmcs != kNoVmcs);
 }
 
-// The conditions that raise #UD in every VMX instruction: no protected mode, virtual-8086 mode, or a 32-bit code segment
-// in IA-32e mode.
+// The conditions that raise #UD in every VMX instruction: no protected mode, virtual-8086 mode, or
+// a 32-bit code segment in IA-32e mode.
 bool ModeForbidsVmx(Vcpu& vcpu) {
   Vmcs& vmcs = vcpu.ports.vmcs;
   const bool protected_mode = (vmcs.Read(VmcsField::kGuestCr0) & Cr0::kPe) != 0;
@@ -33,7 +33,8 @@ bool ModeForbidsVmx(Vcpu& vcpu) {
 }
 
 unsigned CurrentPrivilegeLevel(Vcpu& vcpu) {
-  const AccessRights ss{static_cast<uint32_t>(vcpu.ports.vmcs.Read(VmcsField::kGuestSsAccessRights))};
+  const AccessRights ss{
+      static_cast<uint32_t>(vcpu.ports.vmcs.Read(VmcsField::kGuestSsAccessRights))};
   return ss.dpl();
 }
 
@@ -44,11 +45,12 @@ std::optional<VmxOutcome> CheckInVmxOperation(Vcpu& vcpu) {
   return std::nullopt;
 }
 
-// Alignment and width of the address of a VMXON or VMCS region. A region that L1's memory does not back is refused too:
-// the SDM leaves it undefined, and L0 must not follow such a pointer.
+// Alignment and width of the address of a VMXON or VMCS region. A region that L1's memory does not
+// back is refused too: the SDM leaves it undefined, and L0 must not follow such a pointer.
 bool IsRegionAddress(const Vcpu& vcpu, uint64_t address) {
   return IsAligned(address) &&
-         IsWithinWidth(address, 1, static_cast<unsigned>(vcpu.state.offered.physical_address_width));
+         IsWithinWidth(address, 1,
+                       static_cast<unsigned>(vcpu.state.offered.physical_address_width));
 }
 
 bool HasRevision(Vcpu& vcpu, uint64_t address) {
@@ -88,8 +90,8 @@ VmxOutcome Vmxon(Vcpu& vcpu) {
   return VmxOutcome::Succeed();
 }
 
-// "VMXOFF—Leave VMX Operation". The active VMCS is written back: what L1 finds in its memory afterwards is undefined by
-// the SDM, and this is the most useful choice.
+// "VMXOFF—Leave VMX Operation". The active VMCS is written back: what L1 finds in its memory
+// afterwards is undefined by the SDM, and this is the most useful choice.
 VmxOutcome Vmxoff(Vcpu& vcpu) {
   if (auto refusal = CheckInVmxOperation(vcpu)) return *refusal;
   WriteBackVmcs12(vcpu);
@@ -195,7 +197,8 @@ VmxOutcome Vmcall(Vcpu& vcpu) {
   return Fail(vcpu, VmInstructionError::kVmcallInVmxRootOperation);
 }
 
-// SDM Vol. 3C, 31.2 "Conventions": how success and failure show in RFLAGS and in the VM-instruction error field.
+// SDM Vol. 3C, 31.2 "Conventions": how success and failure show in RFLAGS and in the VM-instruction
+// error field.
 void Finish(Vcpu& vcpu, const VmxOutcome& outcome) {
   if (outcome.is_fault()) {
     InjectFault(vcpu, outcome.vector(), outcome.error_code());
@@ -206,13 +209,15 @@ void Finish(Vcpu& vcpu, const VmxOutcome& outcome) {
   if (outcome.is_fail_invalid()) flags |= Rflags::kCf;
   if (outcome.is_fail_valid()) {
     flags |= Rflags::kZf;
-    vcpu.state.vmcs12.Set<VmcsField::kVmInstructionError>(static_cast<uint64_t>(outcome.vm_instruction_error()));
+    vcpu.state.vmcs12.Set<VmcsField::kVmInstructionError>(
+        static_cast<uint64_t>(outcome.vm_instruction_error()));
   }
   vmcs.Write(VmcsField::kGuestRflags, flags);
   SkipInstruction(vcpu);
 }
 
-// An entry that succeeded, or failed after the guest state was looked at, has left the instruction behind.
+// An entry that succeeded, or failed after the guest state was looked at, has left the instruction
+// behind.
 void VmEntryInstruction(Vcpu& vcpu, bool launch) {
   if (auto refusal = CheckInVmxOperation(vcpu)) {
     Finish(vcpu, *refusal);
@@ -268,9 +273,10 @@ bool EmulateVmxInstruction(Vcpu& vcpu, ExitReason reason) {
 
 void SkipInstruction(Vcpu& vcpu) {
   Vmcs& vmcs = vcpu.ports.vmcs;
-  vmcs.Write(VmcsField::kGuestRip, vmcs.Read(VmcsField::kGuestRip) +
-                                       vmcs.Read(VmcsField::kVmExitInstructionLength));
-  constexpr uint64_t kShadows = Interruptibility::kBlockingBySti | Interruptibility::kBlockingByMovSs;
+  vmcs.Write(VmcsField::kGuestRip,
+             vmcs.Read(VmcsField::kGuestRip) + vmcs.Read(VmcsField::kVmExitInstructionLength));
+  constexpr uint64_t kShadows =
+      Interruptibility::kBlockingBySti | Interruptibility::kBlockingByMovSs;
   const uint64_t blocking = vmcs.Read(VmcsField::kGuestInterruptibilityState);
   if ((blocking & kShadows) != 0) {
     vmcs.Write(VmcsField::kGuestInterruptibilityState, blocking & ~kShadows);

@@ -7,7 +7,8 @@ namespace nvmx {
 // The local APIC of this CPU, as far as L0 itself needs it. Everything else of it belongs to L1.
 class Apic {
  public:
-  // Sends an NMI to every other CPU (ICR: delivery mode NMI, shorthand all excluding self). Arrival is not awaited.
+  // Sends an NMI to every other CPU (ICR: delivery mode NMI, shorthand all excluding self). Arrival
+  // is not awaited.
   virtual void SendNmiToAllOthers() = 0;
 
  protected:

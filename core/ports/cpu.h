@@ -9,7 +9,8 @@ namespace nvmx {
 
 class SharedCell;
 
-// Position of a logical processor in L0's own numbering, 0 .. CPU count - 1. Never an APIC id: those can be sparse.
+// Position of a logical processor in L0's own numbering, 0 .. CPU count - 1. Never an APIC id:
+// those can be sparse.
 using CpuIndex = uint32_t;
 
 // What a Shared<T> operation does to its cell.
@@ -21,13 +22,14 @@ struct SharedAccess {
   SharedOperation operation;
 };
 
-// What a CPU waits for. Data instead of a closure, so that a backend can print it, evaluate it without running the
-// waiting CPU, and so tell "nobody can move" from "somebody will".
+// What a CPU waits for. Data instead of a closure, so that a backend can print it, evaluate it
+// without running the waiting CPU, and so tell "nobody can move" from "somebody will".
 struct SpinCondition {
   enum class Comparison : uint8_t {
     kEquals,    // the cell holds `wanted`
     kAtLeast,   // it holds that or more
-    kAcquires,  // it holds `wanted`, and the CPU takes it, a lock, in the same step in which it sees so
+    kAcquires,  // it holds `wanted`, and the CPU takes it, a lock, in the same step in which it
+                // sees so
   };
 
   SharedCell* cell;
@@ -53,7 +55,8 @@ class Cpu {
   virtual bool WriteMsr(uint32_t msr, uint64_t value) = 0;
   // CPUID with EAX = leaf and ECX = subleaf, as the physical processor answers.
   virtual CpuidRegisters Cpuid(uint32_t leaf, uint32_t subleaf) = 0;
-  // Ends blocking by NMI, as an IRET to the next instruction does. A latched NMI is taken before this returns.
+  // Ends blocking by NMI, as an IRET to the next instruction does. A latched NMI is taken before
+  // this returns.
   virtual void UnblockNmi() = 0;
   // Drops every translation of this processor that was derived from EPT (INVEPT, all contexts).
   virtual void InvalidateEpt() = 0;

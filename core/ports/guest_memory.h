@@ -9,12 +9,15 @@
 
 namespace nvmx {
 
-// What L1 calls physical memory. L0's own memory is not part of it: an address in L0's range is not backed.
+// What L1 calls physical memory. L0's own memory is not part of it: an address in L0's range is not
+// backed.
 class GuestMemory {
  public:
-  // Copies bytes.size() bytes from the address; false, with nothing copied, if any of them is not backed by memory.
+  // Copies bytes.size() bytes from the address; false, with nothing copied, if any of them is not
+  // backed by memory.
   virtual bool Read(GuestPhysicalAddress address, std::span<std::byte> bytes) = 0;
-  // Copies the bytes to the address; false, with nothing written, if any of them is not backed by memory.
+  // Copies the bytes to the address; false, with nothing written, if any of them is not backed by
+  // memory.
   virtual bool Write(GuestPhysicalAddress address, std::span<const std::byte> bytes) = 0;
 
   // The object of type T at the address; false if it is not wholly backed.

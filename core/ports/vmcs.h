@@ -11,7 +11,8 @@ namespace nvmx {
 // Which of the two VMCSs that L0 owns on each CPU: the one that runs L1, or the one that runs L2.
 enum class VmcsRole : uint8_t { kVmcs01, kVmcs02 };
 
-// The VMCSs of this CPU that hardware uses. The backend enters whichever is current when the core returns to it.
+// The VMCSs of this CPU that hardware uses. The backend enters whichever is current when the core
+// returns to it.
 class Vmcs {
  public:
   // VMPTRLD of the VMCS with that role.
@@ -20,7 +21,8 @@ class Vmcs {
   virtual VmcsRole Current() const = 0;
   // VMREAD from the current VMCS; the field exists on this CPU.
   virtual uint64_t Read(VmcsField field) = 0;
-  // VMWRITE to the current VMCS; the field exists on this CPU, and bits above its width are ignored.
+  // VMWRITE to the current VMCS; the field exists on this CPU, and bits above its width are
+  // ignored.
   virtual void Write(VmcsField field, uint64_t value) = 0;
 
  protected:

@@ -6,8 +6,9 @@
 
 namespace nvmx {
 
-// A spin lock that knows its holder. Not recursive, not fair. Never taken in NMI context: the interrupted code may hold
-// it. Whoever starts a quiesce must hold every lock that a stopped CPU could hold (see Quiesce).
+// A spin lock that knows its holder. Not recursive, not fair. Never taken in NMI context: the
+// interrupted code may hold it. Whoever starts a quiesce must hold every lock that a stopped CPU
+// could hold (see Quiesce).
 class Lock {
  public:
   explicit Lock(const char* name) : holder_(name, CellKind::kLock) {}

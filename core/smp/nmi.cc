@@ -6,7 +6,8 @@ namespace nvmx {
 NmiOwner SettleNmi(SmpContext& context, const QuiesceProtocol& protocol) {
   if (protocol.AcknowledgeIfRequested(context)) return NmiOwner::kL0;
   Shared& pending = context.own.guest_nmis_pending;
-  // Nobody adds but this context, which no NMI interrupts; the exit path only subtracts, and is interrupted now.
+  // Nobody adds but this context, which no NMI interrupts; the exit path only subtracts, and is
+  // interrupted now.
   const uint64_t before = pending.Load(context.cpu);
   if (before >= kMaxGuestNmisPending) {
     context.trace.Record(TraceKind::kNmiMergedForGuest, before, 0);

@@ -70,7 +70,8 @@ bool QuiesceProtocol::AcknowledgeIfRequested(SmpContext& context) const {
 void QuiesceProtocol::StandStill(SmpContext& context) {
   QuiesceCells& quiesce = context.system.quiesce;
   quiesce.resume_signal.SpinUntilEquals(context.cpu, 1);
-  // What the initiator changed may be cached here; nothing of the guest may run before that is gone.
+  // What the initiator changed may be cached here; nothing of the guest may run before that is
+  // gone.
   context.cpu.InvalidateEpt();
   quiesce.resumed.Add(context.cpu, 1);
 }

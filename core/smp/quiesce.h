@@ -32,22 +32,26 @@ class StoppedWorld {
 //   resume_signal = 0, give quiesce_lock back
 //
 // Three rules keep it from deadlocking, and each has been broken somewhere:
-// - Whoever starts a quiesce first holds every lock that a stopped CPU could hold, or it will wait in its critical
-//   section for a CPU that waits for it; and keeps them until all have acknowledged.
-// - The request is withdrawn before the resume signal is raised. Otherwise a resumed CPU that takes another NMI
-//   acknowledges a request that is over, and waits for a signal that nobody will raise.
-// - Nothing in NMI context takes a lock, and nothing between taking an NMI as a VM exit and acknowledging it does.
+// - Whoever starts a quiesce first holds every lock that a stopped CPU could hold, or it will wait
+//   in its critical section for a CPU that waits for it; and keeps them until all have
+//   acknowledged.
+// - The request is withdrawn before the resume signal is raised. Otherwise a resumed CPU that takes
+//   another NMI acknowledges a request that is over, and waits for a signal that nobody will raise.
+// - Nothing in NMI context takes a lock, and nothing between taking an NMI as a VM exit and
+//   acknowledging it does.
 // The order of locks is quiesce_lock, then print_lock.
 //
-// The virtual functions are the seam at which the simulator puts historical orders; the core has only this one.
+// The virtual functions are the seam at which the simulator puts historical orders; the core has
+// only this one.
 class QuiesceProtocol {
  public:
   // Returns when all other CPUs have stopped. Not in NMI context; the caller holds no lock.
   StoppedWorld Stop(SmpContext& context) const;
   // Lets all other CPUs run again, and returns when they do.
   void Resume(SmpContext& context, StoppedWorld world) const;
-  // In NMI context: if another CPU's request is open, acknowledges it, stands still until it is over, and returns
-  // true. False if the NMI was not sent for a quiesce, or came later than the request that it was sent for.
+  // In NMI context: if another CPU's request is open, acknowledges it, stands still until it is
+  // over, and returns true. False if the NMI was not sent for a quiesce, or came later than the
+  // request that it was sent for.
   virtual bool AcknowledgeIfRequested(SmpContext& context) const;
 
  protected:

@@ -12,18 +12,19 @@
 
 namespace nvmx {
 
-// What the value of a cell means. An observer needs it to print the value, and to know which values change when CPUs
-// are renumbered.
+// What the value of a cell means. An observer needs it to print the value, and to know which values
+// change when CPUs are renumbered.
 enum class CellKind : uint8_t {
-  kNumber,    // a count or a flag
-  kCpu,       // 0, or the index of a CPU + 1
-  kLock,      // as kCpu: the holder
-  kBlock,     // an object larger than a machine word, written only while all other CPUs are stopped
+  kNumber,  // a count or a flag
+  kCpu,     // 0, or the index of a CPU + 1
+  kLock,    // as kCpu: the holder
+  kBlock,   // an object larger than a machine word, written only while all other CPUs are stopped
 };
 
-// Memory that more than one CPU, or one CPU and its NMI context, can touch. Everything of that kind in L0 is a cell:
-// on metal a cell is an atomic, in the simulator each operation on one is also a point where another CPU may run or
-// an NMI may be taken. Every operation names the CPU that performs it.
+// Memory that more than one CPU, or one CPU and its NMI context, can touch. Everything of that kind
+// in L0 is a cell: on metal a cell is an atomic, in the simulator each operation on one is also a
+// point where another CPU may run or an NMI may be taken. Every operation names the CPU that
+// performs it.
 class SharedCell {
  public:
   SharedCell(const SharedCell&) = delete;
@@ -31,7 +32,8 @@ class SharedCell {
 
   const char* name() const { return name_; }
   CellKind kind() const { return kind_; }
-  // The bytes of the value. For an observer that owns all CPUs; the core itself uses the operations.
+  // The bytes of the value. For an observer that owns all CPUs; the core itself uses the
+  // operations.
   std::span<std::byte> bytes() const { return {bytes_, size_}; }
   // The value of a cell that is no block.
   uint64_t Peek() const { return __atomic_load_n(word(), __ATOMIC_ACQUIRE); }
@@ -65,13 +67,14 @@ class Shared final : public SharedCell {
     cpu.BeforeSharedAccess({this, SharedOperation::kLoad});
     return value_.load(std::memory_order_seq_cst);
   }
-  // Sequentially consistent: the order of two stores to different cells is part of the quiesce protocol.
+  // Sequentially consistent: the order of two stores to different cells is part of the quiesce
+  // protocol.
   void Store(Cpu& cpu, uint64_t value) {
     cpu.BeforeSharedAccess({this, SharedOperation::kStore});
     value_.store(value, std::memory_order_seq_cst);
   }
-  // Atomically adds (modulo 2^64). Returns nothing on purpose: a CPU that does not learn what others added cannot
-  // come to depend on it, and an observer need not tell such states apart.
+  // Atomically adds (modulo 2^64). Returns nothing on purpose: a CPU that does not learn what
+  // others added cannot come to depend on it, and an observer need not tell such states apart.
   void Add(Cpu& cpu, uint64_t addend) {
     cpu.BeforeSharedAccess({this, SharedOperation::kAdd});
     value_.fetch_add(addend, std::memory_order_seq_cst);
@@ -90,8 +93,8 @@ class Shared final : public SharedCell {
   std::atomic<uint64_t> value_{0};
 };
 
-// A larger object. It may be written only by a CPU that has stopped all others (StoppedWorld proves it), so it needs no
-// atomicity of its own.
+// A larger object. It may be written only by a CPU that has stopped all others (StoppedWorld proves
+// it), so it needs no atomicity of its own.
 template <typename T>
 class SharedBlock final : public SharedCell {
   static_assert(std::is_trivially_copyable_v<T>);

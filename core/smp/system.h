@@ -16,8 +16,8 @@ namespace nvmx {
 // The words that stop and resume all CPUs; see QuiesceProtocol.
 struct QuiesceCells {
   Lock lock{"quiesce_lock"};
-  // Whose request is open: 0, or the initiator's index + 1. One cell instead of a flag and a per-CPU "I am the
-  // initiator" bit, so that the two can never disagree.
+  // Whose request is open: 0, or the initiator's index + 1. One cell instead of a flag and a
+  // per-CPU "I am the initiator" bit, so that the two can never disagree.
   Shared initiator{"quiesce_initiator", CellKind::kCpu};
   Shared acknowledged{"quiesce_acknowledged"};
   Shared resume_signal{"quiesce_resume_signal"};
@@ -41,8 +41,8 @@ struct System {
 
 // What a CPU shares with its own NMI context. One per CPU.
 struct CpuCells {
-  // NMIs that are the guest's and that it has not been given yet. At most two: one that is about to be delivered and
-  // one that a processor would hold in its latch.
+  // NMIs that are the guest's and that it has not been given yet. At most two: one that is about to
+  // be delivered and one that a processor would hold in its latch.
   Shared guest_nmis_pending{"guest_nmis_pending"};
 };
 

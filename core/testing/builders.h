@@ -38,8 +38,8 @@ Capabilities BuildOfferedCapabilities();
 
 // A VMCS12 that every check of VM entry accepts: a 64-bit L1 host and a 64-bit L2, with the
 // 1-setting of "NMI exiting", "virtual NMIs" and of all controls that switch IA32_PAT, IA32_EFER
-// and the debug registers; no MSR list; L2 takes interrupts. L1's and L2's registers differ wherever both are in it, so
-// that a mix-up shows.
+// and the debug registers; no MSR list; L2 takes interrupts. L1's and L2's registers differ
+// wherever both are in it, so that a mix-up shows.
 VmcsImage ValidVmcs12(const Capabilities& offered);
 
 }  // namespace nvmx

@@ -59,7 +59,8 @@ Graph BuildGraph(GlobalModel& model, const StateTable& table) {
   return graph;
 }
 
-// Takes away states without successors until none is left: what remains lies on cycles or leads only into them.
+// Takes away states without successors until none is left: what remains lies on cycles or leads
+// only into them.
 bool IsAcyclic(const Graph& graph, Number count) {
   std::vector<uint32_t> open(count);
   std::vector<Number> ready;

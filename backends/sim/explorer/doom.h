@@ -11,10 +11,11 @@
 
 namespace nvmx::sim {
 
-// Looks at the whole graph backwards from its ends: whether it has a cycle (a schedule without an end), which states are
-// doomed (nothing but failures can be reached from them), and, for the shortest deadlock, which step doomed it and what
-// the shortest way out before that step would have been. `schedule`, if given, is a failing one to look at instead of the
-// shortest deadlock. Fills `acyclic`, `analyzed` and `doom`. The table is complete.
+// Looks at the whole graph backwards from its ends: whether it has a cycle (a schedule without an
+// end), which states are doomed (nothing but failures can be reached from them), and, for the
+// shortest deadlock, which step doomed it and what the shortest way out before that step would have
+// been. `schedule`, if given, is a failing one to look at instead of the shortest deadlock. Fills
+// `acyclic`, `analyzed` and `doom`. The table is complete.
 void AnalyzeGraph(GlobalModel& model, const StateTable& table,
                   const std::vector<ScheduleStep>* schedule, ExploreResult& result);
 

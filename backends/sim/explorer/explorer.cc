@@ -34,7 +34,8 @@ class Search {
         ++result.depth;
         level_end = table_.size();
       }
-      if (number % kStatesBetweenLooks == 0 && ShouldStop(result, number, last_report)) return false;
+      if (number % kStatesBetweenLooks == 0 && ShouldStop(result, number, last_report))
+        return false;
       if (!Expand(number, result)) return false;
       if (table_.size() > options_.max_states) {
         result.cut_off_by = "more states than the bound";
@@ -46,8 +47,8 @@ class Search {
 
   StateTable& table() { return table_; }
 
-  // The concrete steps of the way to a state, and one more step if `last` is given. The table's steps name places in the
-  // canonical order; which CPU stands there is found by going along.
+  // The concrete steps of the way to a state, and one more step if `last` is given. The table's
+  // steps name places in the canonical order; which CPU stands there is found by going along.
   std::vector<ScheduleStep> WayTo(StateTable::Number number, const ScheduleStep* last) {
     std::vector<ScheduleStep> places;
     if (last != nullptr) places.push_back(*last);
@@ -59,7 +60,8 @@ class Search {
   }
 
  private:
-  bool ShouldStop(ExploreResult& result, StateTable::Number number, Clock::time_point& last_report) {
+  bool ShouldStop(ExploreResult& result, StateTable::Number number,
+                  Clock::time_point& last_report) {
     if (options_.stop != nullptr && options_.stop->load(std::memory_order_relaxed)) {
       result.cut_off_by = "interrupted";
       return true;

@@ -25,12 +25,18 @@ void BM_Explore(benchmark::State& state) {
   state.counters["states/s"] =
       benchmark::Counter(static_cast<double>(states), benchmark::Counter::kIsRate);
 }
-BENCHMARK(BM_Explore)->Args({2, 0})->Args({3, 0})->Args({4, 0})->Args({2, 1})->Args({3, 1})
+BENCHMARK(BM_Explore)
+    ->Args({2, 0})
+    ->Args({3, 0})
+    ->Args({4, 0})
+    ->Args({2, 1})
+    ->Args({3, 1})
     ->Unit(benchmark::kMillisecond);
 
 // Single schedules with random priorities; the rate is of schedules.
 void BM_Hunt(benchmark::State& state) {
-  const Scenario scenario = *LoadScenario("correct", {static_cast<uint32_t>(state.range(0)), "", 0});
+  const Scenario scenario =
+      *LoadScenario("correct", {static_cast<uint32_t>(state.range(0)), "", 0});
   HuntOptions options;
   options.schedules = 1000;
   for (auto unused : state) benchmark::DoNotOptimize(Hunt(scenario, options));
@@ -40,7 +46,8 @@ BENCHMARK(BM_Hunt)->Arg(2)->Arg(4)->Arg(8)->Unit(benchmark::kMillisecond);
 
 // The real code on all CPUs, from building the machine to the end of the programs.
 void BM_Replay(benchmark::State& state) {
-  const Scenario scenario = *LoadScenario("correct", {static_cast<uint32_t>(state.range(0)), "", 0});
+  const Scenario scenario =
+      *LoadScenario("correct", {static_cast<uint32_t>(state.range(0)), "", 0});
   ReplayOptions options;
   options.run_to_end = true;
   for (auto unused : state) benchmark::DoNotOptimize(Replay(scenario, {}, {}, options));

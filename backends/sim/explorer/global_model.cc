@@ -9,11 +9,13 @@ namespace nvmx::sim {
 namespace {
 
 // The parts of a CPU's word.
-constexpr unsigned kLatchShift = 24;     // 2 bits: NmiSource of the latched NMI
-constexpr unsigned kHandledShift = 26;   // 2 bits: NmiSource of the NMI that was taken and is not settled
-constexpr unsigned kOwnerShift = 28;     // 8 bits: which cells name this CPU
-constexpr unsigned kOwedShift = 36;      // 4 bits: NMIs given to the guest by L0 and not delivered yet
-constexpr unsigned kBalanceShift = 40;   // 4 bits, + kBalanceZero: NMIs sent to the guest less those that arrived or merged
+constexpr unsigned kLatchShift = 24;  // 2 bits: NmiSource of the latched NMI
+constexpr unsigned kHandledShift =
+    26;  // 2 bits: NmiSource of the NMI that was taken and is not settled
+constexpr unsigned kOwnerShift = 28;  // 8 bits: which cells name this CPU
+constexpr unsigned kOwedShift = 36;   // 4 bits: NMIs given to the guest by L0 and not delivered yet
+constexpr unsigned kBalanceShift =
+    40;  // 4 bits, + kBalanceZero: NMIs sent to the guest less those that arrived or merged
 constexpr unsigned kOwnCellsShift = 44;  // 4 bits for each own cell
 constexpr uint64_t kLocalMask = (uint64_t{1} << kLatchShift) - 1;
 constexpr uint64_t kNibble = 15;
@@ -21,7 +23,9 @@ constexpr int kBalanceZero = 4;
 // The parts of the shared word: 4 bits for each cell, and the device NMIs that may still come.
 constexpr unsigned kDeviceNmisShift = 60;
 
-uint64_t Get(uint64_t word, unsigned shift, uint64_t mask = kNibble) { return word >> shift & mask; }
+uint64_t Get(uint64_t word, unsigned shift, uint64_t mask = kNibble) {
+  return word >> shift & mask;
+}
 void Put(uint64_t& word, unsigned shift, uint64_t value, uint64_t mask = kNibble) {
   word = (word & ~(mask << shift)) | value << shift;
 }
@@ -52,7 +56,8 @@ bool SameProgram(const lhv::CpuProgram& a, const lhv::CpuProgram& b) {
     return x.offset == y.offset && x.bytes == y.bytes;
   };
   return a.l1 == b.l1 && a.l2 == b.l2 && a.run_begin == b.run_begin &&
-         std::equal(a.memory.begin(), a.memory.end(), b.memory.begin(), b.memory.end(), same_memory);
+         std::equal(a.memory.begin(), a.memory.end(), b.memory.begin(), b.memory.end(),
+                    same_memory);
 }
 
 }  // namespace
@@ -143,7 +148,8 @@ void GlobalModel::SetValue(GlobalState& state, uint32_t cpu, uint8_t cell, CellV
       return;
     case Place::Where::kOwnerBit:
       if (value == kOther) return;
-      for (uint32_t other = 0; other < cpu_count_; ++other) Put(state.cpu[other], place.shift, 0, 1);
+      for (uint32_t other = 0; other < cpu_count_; ++other)
+        Put(state.cpu[other], place.shift, 0, 1);
       if (value == kSelf) Put(state.cpu[cpu], place.shift, 1, 1);
       return;
     case Place::Where::kNowhere:
@@ -241,7 +247,8 @@ bool GlobalModel::Apply(GlobalState& state, uint32_t cpu, Choice choice, GlobalE
   if (step->effects.sends_nmi_to_others) {
     const bool by_l0 = info.kind == PointKind::kSendIpi;
     for (uint32_t other = 0; other < cpu_count_; ++other) {
-      if (other != cpu) PutNmi(state, other, by_l0 ? NmiSource::kQuiesce : NmiSource::kGuest, effects);
+      if (other != cpu)
+        PutNmi(state, other, by_l0 ? NmiSource::kQuiesce : NmiSource::kGuest, effects);
     }
   }
   if (step->effects.sends_nmi_to && *step->effects.sends_nmi_to < cpu_count_) {
@@ -267,7 +274,8 @@ Verdict GlobalModel::JudgeTerminal(const GlobalState& state) const {
   for (uint32_t cpu = 0; cpu < cpu_count_; ++cpu) {
     const uint64_t word = state.cpu[cpu];
     if (Model(cpu).info(Local(word)).kind != PointKind::kRest) return Verdict::kDeadlock;
-    // An NMI that is still latched can only be one that the CPU blocks; one that L0 still holds is in its own cell.
+    // An NMI that is still latched can only be one that the CPU blocks; one that L0 still holds is
+    // in its own cell.
     const int outstanding = Balance(word) - (Get(word, kLatchShift, 3) != 0 ? 1 : 0);
     const auto held = static_cast<int>(Get(word, kOwnCellsShift));
     const auto owed = static_cast<int>(Get(word, kOwedShift));
@@ -283,8 +291,8 @@ GlobalState GlobalModel::Canonical(const GlobalState& state,
   std::array<uint8_t, kMaxExploredCpus> place{};
   for (uint8_t cpu = 0; cpu < cpu_count_; ++cpu) place[cpu] = cpu;
   for (uint32_t cpu = 1; cpu < cpu_count_; ++cpu) {
-    for (uint32_t at = cpu; at > 0 && class_of_[at] == class_of_[at - 1] &&
-                            canonical.cpu[at] < canonical.cpu[at - 1];
+    for (uint32_t at = cpu;
+         at > 0 && class_of_[at] == class_of_[at - 1] && canonical.cpu[at] < canonical.cpu[at - 1];
          --at) {
       std::swap(canonical.cpu[at], canonical.cpu[at - 1]);
       std::swap(place[at], place[at - 1]);

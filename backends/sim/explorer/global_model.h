@@ -16,8 +16,9 @@ namespace nvmx::sim {
 
 inline constexpr uint32_t kMaxExploredCpus = 8;
 
-// A state of the whole machine: one word for what is shared, and one for each CPU (its local state, its NMI latch, which
-// cells name it, its own cells, and what it owes its guest). Compared as it is, not by a hash.
+// A state of the whole machine: one word for what is shared, and one for each CPU (its local state,
+// its NMI latch, which cells name it, its own cells, and what it owes its guest). Compared as it
+// is, not by a hash.
 struct GlobalState {
   uint64_t shared;
   std::array<uint64_t, kMaxExploredCpus> cpu;
@@ -25,13 +26,13 @@ struct GlobalState {
 
 // What one step showed, beside the new state.
 struct GlobalEffects {
-  bool merged = false;     // a latch that was full got another NMI
-  bool exchanged = false;  // an NMI of the guest's acknowledged a quiesce
+  bool merged = false;                   // a latch that was full got another NMI
+  bool exchanged = false;                // an NMI of the guest's acknowledged a quiesce
   Verdict broken = Verdict::kCompletes;  // a rule that the step itself broke
 };
 
-// The machine as the product of its CPUs' automata (LocalModel): the same states and steps as the real code on all CPUs,
-// at the price of a few machine instructions each.
+// The machine as the product of its CPUs' automata (LocalModel): the same states and steps as the
+// real code on all CPUs, at the price of a few machine instructions each.
 class GlobalModel {
  public:
   // `use_symmetry`: CPUs with the same program are interchangeable.
@@ -42,16 +43,19 @@ class GlobalModel {
   GlobalState Initial() const;
 
   bool IsPossible(const GlobalState& state, uint32_t cpu, Choice choice) const;
-  // Makes a possible choice. False if the code left what the model can represent; status() says how.
+  // Makes a possible choice. False if the code left what the model can represent; status() says
+  // how.
   bool Apply(GlobalState& state, uint32_t cpu, Choice choice, GlobalEffects& effects);
   // What a state means in which no CPU can do anything by itself.
   bool IsTerminal(const GlobalState& state) const;
   Verdict JudgeTerminal(const GlobalState& state) const;
 
-  // The representative of all states that differ by the numbering of interchangeable CPUs. `order`, if wanted, gets the
-  // CPU that stands at each place of it.
-  GlobalState Canonical(const GlobalState& state, std::array<uint8_t, kMaxExploredCpus>* order = nullptr) const;
-  // Whether CPU `cpu` is interchangeable with the one before it and in the same state: then its choices lead nowhere new.
+  // The representative of all states that differ by the numbering of interchangeable CPUs. `order`,
+  // if wanted, gets the CPU that stands at each place of it.
+  GlobalState Canonical(const GlobalState& state,
+                        std::array<uint8_t, kMaxExploredCpus>* order = nullptr) const;
+  // Whether CPU `cpu` is interchangeable with the one before it and in the same state: then its
+  // choices lead nowhere new.
   bool IsTwinOfPredecessor(const GlobalState& state, uint32_t cpu) const {
     return cpu > 0 && class_of_[cpu] == class_of_[cpu - 1] && state.cpu[cpu] == state.cpu[cpu - 1];
   }
@@ -61,7 +65,8 @@ class GlobalModel {
   size_t learned_steps() const;
   uint32_t class_count() const { return static_cast<uint32_t>(models_.size()); }
   const absl::Status& status() const { return status_; }
-  // A block that was thought to be written only has been read: what was explored before may lack states. Explore again.
+  // A block that was thought to be written only has been read: what was explored before may lack
+  // states. Explore again.
   bool must_restart();
   // The local state of a CPU, and its name and value of a cell, for comparison with a real machine.
   const LocalStateInfo& LocalInfo(const GlobalState& state, uint32_t cpu) const;
@@ -84,7 +89,8 @@ class GlobalModel {
   CellValue Value(const GlobalState& state, uint32_t cpu, uint8_t cell) const;
   void SetValue(GlobalState& state, uint32_t cpu, uint8_t cell, CellValue value) const;
   void PutNmi(GlobalState& state, uint32_t cpu, NmiSource source, GlobalEffects& effects) const;
-  void Judge(GlobalState& state, uint32_t cpu, const StepEffects& step, GlobalEffects& effects) const;
+  void Judge(GlobalState& state, uint32_t cpu, const StepEffects& step,
+             GlobalEffects& effects) const;
 
   const Scenario& scenario_;
   uint32_t cpu_count_ = 0;

@@ -15,7 +15,8 @@ namespace {
 
 constexpr size_t kMaxStepsOfOne = 100'000;
 
-// A generator whose numbers are the same everywhere (SplitMix64); the standard library's distributions are not.
+// A generator whose numbers are the same everywhere (SplitMix64); the standard library's
+// distributions are not.
 class Random {
  public:
   explicit Random(uint64_t seed) : state_(seed) {}
@@ -39,8 +40,9 @@ size_t Actor(ScheduleStep step) {
   return 2 * step.cpu + (step.choice == Choice::kDeviceNmi ? 1 : 0);
 }
 
-// Picks the choices of one schedule. A CPU that could take its NMI does so, or does not yet, with equal probability: with a
-// priority of their own, NMIs would nearly always be taken at once or not before the CPU has to wait.
+// Picks the choices of one schedule. A CPU that could take its NMI does so, or does not yet, with
+// equal probability: with a priority of their own, NMIs would nearly always be taken at once or not
+// before the CPU has to wait.
 class Picker {
  public:
   Picker(const HuntOptions& options, Random& random, size_t expected_steps)
@@ -56,10 +58,10 @@ class Picker {
 
   ScheduleStep Pick(const std::vector<ScheduleStep>& possible, size_t position) {
     if (strategy_ == Strategy::kRandom) return possible[random_.Below(possible.size())];
-    const auto best = std::max_element(possible.begin(), possible.end(),
-                                       [this](ScheduleStep a, ScheduleStep b) {
-                                         return priority_[Actor(a)] < priority_[Actor(b)];
-                                       });
+    const auto best =
+        std::max_element(possible.begin(), possible.end(), [this](ScheduleStep a, ScheduleStep b) {
+          return priority_[Actor(a)] < priority_[Actor(b)];
+        });
     ScheduleStep picked = *best;
     if (picked.choice == Choice::kTakeNmi || picked.choice == Choice::kStep) {
       std::vector<ScheduleStep> same;

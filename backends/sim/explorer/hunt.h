@@ -14,8 +14,9 @@ namespace nvmx::sim {
 // Ways to pick single schedules, for set-ups that are too large to try them all.
 enum class Strategy : uint8_t {
   kRandom,  // every possible choice is equally likely
-  kPct,     // random priorities with a few random changes of them: finds a bug that needs k ordered events with a
-            // probability of at least 1 / (CPUs * steps^(k-1)) in each schedule (Burckhardt and others, ASPLOS 2010)
+  kPct,     // random priorities with a few random changes of them: finds a bug that needs k ordered
+         // events with a probability of at least 1 / (CPUs * steps^(k-1)) in each schedule
+         // (Burckhardt and others, ASPLOS 2010)
 };
 
 struct HuntOptions {
@@ -32,7 +33,8 @@ struct HuntResult {
   uint64_t steps = 0;
   uint64_t failures = 0;
   double seconds = 0;
-  // The shortest failing schedule that was met, of the worst kind. It proves nothing about the others.
+  // The shortest failing schedule that was met, of the worst kind. It proves nothing about the
+  // others.
   std::vector<Finding> findings;
   bool merges = false;
   bool exchanges = false;

@@ -37,9 +37,9 @@ absl::StatusOr<std::unique_ptr<LocalModel>> LocalModel::Create(const Scenario& s
 
 void LocalModel::Fail(const std::string& why) {
   if (status_.ok()) {
-    status_ = absl::FailedPreconditionError(absl::StrCat(
-        scenario_.name, " cannot be explored: CPU ", cpu_, " ", why,
-        ". It can still be replayed and run"));
+    status_ = absl::FailedPreconditionError(
+        absl::StrCat(scenario_.name, " cannot be explored: CPU ", cpu_, " ", why,
+                     ". It can still be replayed and run"));
   }
 }
 
@@ -112,8 +112,8 @@ LocalState LocalModel::Intern(LocalState parent, Choice choice, CellValue value)
   known.info = {point.kind,
                 point.operation,
                 point.comparison == SpinCondition::Comparison::kAtLeast,
-                point.acquires() || (point.kind == PointKind::kAccess &&
-                                     point.operation != SharedOperation::kLoad),
+                point.acquires() ||
+                    (point.kind == PointKind::kAccess && point.operation != SharedOperation::kLoad),
                 kNoCell,
                 static_cast<CellValue>(point.wanted),
                 cpu.CanTakeNmi()};
@@ -144,14 +144,14 @@ const LocalStep* LocalModel::Learn(LocalState state, Choice choice, CellValue va
   SimCpu& cpu = machine_->cpu(cpu_);
   LocalStep step{};
   step.effects = cpu.effects();
-  if (choice == Choice::kStep && info.cell != kNoCell && info.writes) step.new_value = ReadCell(info.cell);
+  if (choice == Choice::kStep && info.cell != kNoCell && info.writes)
+    step.new_value = ReadCell(info.cell);
   if (cpu.nmi_context_was_impure()) {
     Fail("changes private state in NMI context, so its states cannot be told apart by their keys");
   }
   if (step.effects.sends_other_ipi) Fail("sends an IPI that is no NMI");
   if (choice == Choice::kStep && info.kind == PointKind::kAccess &&
-      info.operation == SharedOperation::kLoad &&
-      cells_[info.cell].kind == CellKind::kBlock) {
+      info.operation == SharedOperation::kLoad && cells_[info.cell].kind == CellKind::kBlock) {
     block_is_read_ = true;
   }
   if (!status_.ok()) return nullptr;

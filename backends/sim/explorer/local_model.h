@@ -15,18 +15,19 @@ namespace nvmx::sim {
 
 // What one CPU does, learned from the real code as an automaton.
 //
-// A CPU meets the others only at its points: it reads or writes one shared cell there, sends an NMI, or takes one. So what
-// it does next is a function of its own state and of the value it finds in that one cell, and the real code has to run only
-// once for each such pair, however many states of the whole machine contain it. The model runs it on a machine of which
-// only this CPU moves, gives the cell the value in question, and remembers what came out. Nothing is abstracted: a step of
-// the automaton is a step of the code.
+// A CPU meets the others only at its points: it reads or writes one shared cell there, sends an
+// NMI, or takes one. So what it does next is a function of its own state and of the value it finds
+// in that one cell, and the real code has to run only once for each such pair, however many states
+// of the whole machine contain it. The model runs it on a machine of which only this CPU moves,
+// gives the cell the value in question, and remembers what came out. Nothing is abstracted: a step
+// of the automaton is a step of the code.
 //
 // Two states are one if their keys are equal (SimCpu::LocalKey()).
 
 using LocalState = uint32_t;
 
-// The value of a cell, as a small number: itself; for a block the number of its content, in the order of appearance; for
-// a cell that names a CPU one of the three below.
+// The value of a cell, as a small number: itself; for a block the number of its content, in the
+// order of appearance; for a cell that names a CPU one of the three below.
 using CellValue = uint8_t;
 inline constexpr CellValue kNobody = 0;
 inline constexpr CellValue kSelf = 1;
@@ -42,10 +43,10 @@ struct CellView {
 struct LocalStateInfo {
   PointKind kind;
   SharedOperation operation;
-  bool at_least;        // of kSpin: `wanted` or more
-  bool writes;          // a step may change the cell; a wait that takes nothing and a load do not
-  uint8_t cell;         // position in cells(); kNoCell
-  CellValue wanted;     // of kSpin
+  bool at_least;     // of kSpin: `wanted` or more
+  bool writes;       // a step may change the cell; a wait that takes nothing and a load do not
+  uint8_t cell;      // position in cells(); kNoCell
+  CellValue wanted;  // of kSpin
   bool can_take_nmi;
 };
 inline constexpr uint8_t kNoCell = 0xFF;
@@ -68,8 +69,9 @@ class LocalModel {
   // How often the real code ran for a step that was not known yet.
   size_t learned_steps() const { return steps_.size(); }
 
-  // The step from a state, learned now if need be. `value`: what the state's cell holds; ignored where the step does not
-  // depend on it. nullptr if the code left what the model can represent; status() says how.
+  // The step from a state, learned now if need be. `value`: what the state's cell holds; ignored
+  // where the step does not depend on it. nullptr if the code left what the model can represent;
+  // status() says how.
   const LocalStep* Step(LocalState state, CellValue value) {
     const Known& known = states_[state];
     const CellValue input = known.depends ? value : 0;

@@ -21,8 +21,8 @@ constexpr uint32_t kMaxCpus = 8;
 constexpr uint32_t kMaxDeviceNmis = 3;
 
 constexpr Verdict kVerdicts[] = {Verdict::kCompletes, Verdict::kLockBeforeSettling,
-                                 Verdict::kNmiStolen, Verdict::kNmiLost, Verdict::kL0Failed,
-                                 Verdict::kDeadlock};
+                                 Verdict::kNmiStolen, Verdict::kNmiLost,
+                                 Verdict::kL0Failed,  Verdict::kDeadlock};
 
 std::vector<std::string> VariantNames() {
   std::vector<std::string> names;
@@ -122,13 +122,13 @@ absl::Status ApplyChanges(const ScenarioChanges& changes, Scenario& scenario) {
         absl::StrCat("--cpus ", changes.cpus, ": the simulator has 1 to ", kMaxCpus, " CPUs"));
   }
   if (changes.device_nmis > static_cast<int>(kMaxDeviceNmis)) {
-    return absl::InvalidArgumentError(absl::StrCat("--device-nmis ", changes.device_nmis,
-                                                   ": at most ", kMaxDeviceNmis));
+    return absl::InvalidArgumentError(
+        absl::StrCat("--device-nmis ", changes.device_nmis, ": at most ", kMaxDeviceNmis));
   }
   if (!changes.variant.empty() && FindVariant(changes.variant) == nullptr) {
-    return absl::InvalidArgumentError(absl::StrCat("--variant ", changes.variant,
-                                                   ": there is none of that name; there are: ",
-                                                   absl::StrJoin(VariantNames(), ", ")));
+    return absl::InvalidArgumentError(absl::StrCat(
+        "--variant ", changes.variant,
+        ": there is none of that name; there are: ", absl::StrJoin(VariantNames(), ", ")));
   }
   if (changes.cpus != 0) scenario.cpus = changes.cpus;
   if (changes.device_nmis >= 0) scenario.device_nmis = static_cast<uint32_t>(changes.device_nmis);
@@ -161,7 +161,8 @@ absl::StatusOr<Scenario> ParseScenario(const std::string& name, const std::strin
   scenario.file_name = file_name;
   try {
     const YAML::Node root = YAML::Load(text);
-    if (absl::Status status = ScenarioReader(file_name, scenario).Read(root, changes); !status.ok()) {
+    if (absl::Status status = ScenarioReader(file_name, scenario).Read(root, changes);
+        !status.ok()) {
       return status;
     }
   } catch (const YAML::Exception& error) {
@@ -173,7 +174,8 @@ absl::StatusOr<Scenario> ParseScenario(const std::string& name, const std::strin
 
 absl::StatusOr<Scenario> LoadScenario(const std::string& name_or_path,
                                       const ScenarioChanges& changes) {
-  const bool is_path = absl::StrContains(name_or_path, "/") || absl::EndsWith(name_or_path, ".yaml");
+  const bool is_path =
+      absl::StrContains(name_or_path, "/") || absl::EndsWith(name_or_path, ".yaml");
   if (!is_path) {
     for (const CollectionFile& file : Collection()) {
       if (name_or_path == file.name) {
@@ -185,8 +187,8 @@ absl::StatusOr<Scenario> LoadScenario(const std::string& name_or_path,
                                             "by its path, as ./mine.yaml"));
   }
   if (absl::StrContains(name_or_path, ":")) {
-    return absl::InvalidArgumentError(
-        absl::StrCat(name_or_path, ": a scenario's path must have no colon; a schedule could not name it"));
+    return absl::InvalidArgumentError(absl::StrCat(
+        name_or_path, ": a scenario's path must have no colon; a schedule could not name it"));
   }
   std::ifstream file(name_or_path, std::ios::binary);
   if (!file) return absl::NotFoundError(absl::StrCat(name_or_path, ": cannot be read"));

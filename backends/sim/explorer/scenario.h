@@ -15,12 +15,12 @@ namespace nvmx::sim {
 
 // What became of a set of schedules. Worse ones come later.
 enum class Verdict : uint8_t {
-  kCompletes,          // every schedule ends with all programs at their end
-  kLockBeforeSettling, // a lock was asked for between an NMI exit and its settlement
-  kNmiStolen,          // a guest was given an NMI that nobody had sent it
-  kNmiLost,            // L0 dropped an NMI that was a guest's
-  kL0Failed,           // an assertion of L0's, or a VM entry that hardware refused
-  kDeadlock,           // nobody can move, and somebody is not at its end
+  kCompletes,           // every schedule ends with all programs at their end
+  kLockBeforeSettling,  // a lock was asked for between an NMI exit and its settlement
+  kNmiStolen,           // a guest was given an NMI that nobody had sent it
+  kNmiLost,             // L0 dropped an NMI that was a guest's
+  kL0Failed,            // an assertion of L0's, or a VM entry that hardware refused
+  kDeadlock,            // nobody can move, and somebody is not at its end
 };
 const char* Name(Verdict verdict);
 
@@ -35,8 +35,8 @@ struct Scenario {
   // NMIs that devices may send, to any CPU at any time.
   uint32_t device_nmis = 0;
   Verdict expected = Verdict::kCompletes;
-  // The scenario is about the latch merging two NMIs, or about a device's NMI and L0's changing places: some schedule
-  // must show it.
+  // The scenario is about the latch merging two NMIs, or about a device's NMI and L0's changing
+  // places: some schedule must show it.
   bool expects_merge = false;
   bool expects_exchange = false;
   lhv::GuestProgram program;
@@ -49,8 +49,8 @@ struct ScenarioChanges {
   int device_nmis = -1;
 };
 
-// A scenario of the collection, by name, or of a file, if the name is a path (has a '/' or ends in ".yaml").
-// NotFound, or InvalidArgument with "file:line:column: ..." .
+// A scenario of the collection, by name, or of a file, if the name is a path (has a '/' or ends in
+// ".yaml"). NotFound, or InvalidArgument with "file:line:column: ..." .
 absl::StatusOr<Scenario> LoadScenario(const std::string& name_or_path,
                                       const ScenarioChanges& changes = {});
 
@@ -61,7 +61,8 @@ absl::StatusOr<Scenario> ParseScenario(const std::string& name, const std::strin
 // The names of the collection, in the order in which they are best read.
 std::vector<std::string> ScenarioNames();
 
-// Makes the changes, but for those that need the program to be assembled again. InvalidArgument if one is out of range.
+// Makes the changes, but for those that need the program to be assembled again. InvalidArgument if
+// one is out of range.
 absl::Status ApplyChanges(const ScenarioChanges& changes, Scenario& scenario);
 
 // A machine for it. The scenario must outlive it.

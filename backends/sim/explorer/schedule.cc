@@ -31,8 +31,7 @@ std::string Letter(Choice choice) {
 }
 
 absl::Status Bad(size_t position, const std::string& what) {
-  return absl::InvalidArgumentError(
-      absl::StrCat("schedule, character ", position + 1, ": ", what));
+  return absl::InvalidArgumentError(absl::StrCat("schedule, character ", position + 1, ": ", what));
 }
 
 // Reads CHOICES. `base` is the position of its first character in the whole text.
@@ -130,18 +129,16 @@ absl::StatusOr<Schedule> ParseSchedule(const std::string& text) {
     return Bad(base, "expected a number of CPUs from 1 to 8");
   }
   base += parts[3].size() + 1;
-  if (absl::Status status =
-          ChoiceReader(parts[4], base, schedule.cpus).Read(schedule.steps);
+  if (absl::Status status = ChoiceReader(parts[4], base, schedule.cpus).Read(schedule.steps);
       !status.ok()) {
     return status;
   }
   base += parts[4].size() + 1;
   const std::string& marks = parts[5];
   if (marks.size() != schedule.steps.size() * kMarkDigits) {
-    return Bad(base + marks.size(),
-               absl::StrCat("expected ", schedule.steps.size(), " marks of ", kMarkDigits,
-                            " digits, found ", marks.size(),
-                            " digits; the schedule may be cut off"));
+    return Bad(base + marks.size(), absl::StrCat("expected ", schedule.steps.size(), " marks of ",
+                                                 kMarkDigits, " digits, found ", marks.size(),
+                                                 " digits; the schedule may be cut off"));
   }
   for (size_t at = 0; at < marks.size(); at += kMarkDigits) {
     const std::string digits = marks.substr(at, kMarkDigits);

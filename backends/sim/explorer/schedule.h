@@ -22,16 +22,17 @@ struct Schedule {
   std::string scenario;
   std::string variant;
   uint32_t cpus = 0;
-  // A digest of what each step did when the schedule was made (point kind and cell): after a change of the code a replay
-  // tells at which step the meaning changed.
+  // A digest of what each step did when the schedule was made (point kind and cell): after a change
+  // of the code a replay tells at which step the meaning changed.
   std::vector<uint16_t> step_marks;
   std::vector<ScheduleStep> steps;
 };
 
 // One line of printable characters, which can be pasted as an argument or kept in a file:
 //   nvmx1:SCENARIO:VARIANT:CPUS:CHOICES:MARKS
-// CHOICES: a letter for the kind of choice where it is no step of a CPU (n: the CPU takes its NMI, d: a device sends it
-// one), then the CPU's number, then *COUNT if the same is repeated. MARKS: four hexadecimal digits for each step.
+// CHOICES: a letter for the kind of choice where it is no step of a CPU (n: the CPU takes its NMI,
+// d: a device sends it one), then the CPU's number, then *COUNT if the same is repeated. MARKS:
+// four hexadecimal digits for each step.
 std::string ToString(const Schedule& schedule);
 
 // The schedule, or InvalidArgument that says at which character what was expected.

@@ -29,9 +29,8 @@ GlobalState StateTable::At(Number number) const {
 size_t StateTable::SlotOf(const uint64_t* words) const {
   const size_t mask = slots_.size() - 1;
   size_t slot = Hash(words, words_) & mask;
-  while (slots_[slot] != kNone &&
-         std::memcmp(packed_.data() + size_t{slots_[slot]} * words_, words,
-                     words_ * sizeof *words) != 0) {
+  while (slots_[slot] != kNone && std::memcmp(packed_.data() + size_t{slots_[slot]} * words_, words,
+                                              words_ * sizeof *words) != 0) {
     slot = (slot + 1) & mask;
   }
   return slot;

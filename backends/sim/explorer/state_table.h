@@ -10,8 +10,9 @@
 
 namespace nvmx::sim {
 
-// All states found so far, numbered in the order in which they were found, with how each was found first. Stored packed
-// and compared in full; an open-addressing table of numbers beside them finds them again.
+// All states found so far, numbered in the order in which they were found, with how each was found
+// first. Stored packed and compared in full; an open-addressing table of numbers beside them finds
+// them again.
 class StateTable {
  public:
   using Number = uint32_t;

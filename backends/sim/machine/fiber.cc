@@ -47,8 +47,7 @@ struct FiberEntry {
   }
 };
 
-Fiber::Fiber(size_t stack_bytes)
-    : stack_(new std::byte[stack_bytes]), stack_bytes_(stack_bytes) {}
+Fiber::Fiber(size_t stack_bytes) : stack_(new std::byte[stack_bytes]), stack_bytes_(stack_bytes) {}
 
 void Fiber::Start(Entry entry, void* argument) {
   entry_ = entry;

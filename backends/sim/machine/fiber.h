@@ -9,8 +9,9 @@
 
 namespace nvmx::sim {
 
-// A stack of its own that a function runs on until it gives control back. One simulated CPU is one fiber; all run in one
-// thread, so the order in which they run is nothing but the order of the calls of Resume().
+// A stack of its own that a function runs on until it gives control back. One simulated CPU is one
+// fiber; all run in one thread, so the order in which they run is nothing but the order of the
+// calls of Resume().
 class Fiber {
  public:
   using Entry = void (*)(void* argument);
@@ -26,8 +27,8 @@ class Fiber {
   Fiber(const Fiber&) = delete;
   Fiber& operator=(const Fiber&) = delete;
 
-  // Forgets whatever ran before, without unwinding it, and begins `entry` with the next Resume(). What runs on a fiber
-  // must therefore own nothing that needs a destructor while it is suspended.
+  // Forgets whatever ran before, without unwinding it, and begins `entry` with the next Resume().
+  // What runs on a fiber must therefore own nothing that needs a destructor while it is suspended.
   void Start(Entry entry, void* argument);
   // Runs until the fiber calls Suspend(). Only from outside.
   void Resume();

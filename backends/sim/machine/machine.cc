@@ -35,18 +35,16 @@ Machine::Machine(const lhv::GuestProgram& program, const MachineOptions& options
       trace_(options.keep_trace) {
   for (uint32_t index = 0; index < program.cpus.size(); ++index) {
     cpus_.push_back(std::make_unique<SimCpu>(
-        index,
-        SimCpu::Parts{memory_, system_, *this, *options.variant, program.cpus[index]}));
+        index, SimCpu::Parts{memory_, system_, *this, *options.variant, program.cpus[index]}));
     if (options.enable_keys) cpus_.back()->EnableKeys();
   }
   QuiesceCells& quiesce = system_.quiesce;
-  for (const SharedCell* cell :
-       {&quiesce.lock.cell(), &system_.print_lock.cell(),
-        static_cast<const SharedCell*>(&quiesce.initiator),
-        static_cast<const SharedCell*>(&quiesce.acknowledged),
-        static_cast<const SharedCell*>(&quiesce.resume_signal),
-        static_cast<const SharedCell*>(&quiesce.resumed),
-        static_cast<const SharedCell*>(&system_.ept01_memory_types)}) {
+  for (const SharedCell* cell : {&quiesce.lock.cell(), &system_.print_lock.cell(),
+                                 static_cast<const SharedCell*>(&quiesce.initiator),
+                                 static_cast<const SharedCell*>(&quiesce.acknowledged),
+                                 static_cast<const SharedCell*>(&quiesce.resume_signal),
+                                 static_cast<const SharedCell*>(&quiesce.resumed),
+                                 static_cast<const SharedCell*>(&system_.ept01_memory_types)}) {
     cells_.push_back({const_cast<SharedCell*>(cell), CellPlace::kSystem});
   }
   for (uint32_t index = 0; index < cpu_count(); ++index) {
@@ -118,11 +116,10 @@ void Machine::Send(uint32_t from, uint64_t interrupt_command, NmiSource source) 
   const uint64_t mode = interrupt_command & InterruptCommand::kDeliveryMode;
   const uint64_t shorthand = interrupt_command & InterruptCommand::kShorthand;
   for (uint32_t cpu = 0; cpu < cpu_count(); ++cpu) {
-    const bool addressed =
-        shorthand == InterruptCommand::kAllExcludingSelf ? cpu != from
-        : shorthand == InterruptCommand::kSelf
-            ? cpu == from
-            : cpu == interrupt_command >> InterruptCommand::kDestinationShift;
+    const bool addressed = shorthand == InterruptCommand::kAllExcludingSelf ? cpu != from
+                           : shorthand == InterruptCommand::kSelf
+                               ? cpu == from
+                               : cpu == interrupt_command >> InterruptCommand::kDestinationShift;
     if (!addressed || isolated_) continue;
     if (mode == InterruptCommand::kNmi) {
       PutNmi(cpu, source);

@@ -31,8 +31,8 @@ struct MachineOptions {
 // The whole simulated machine. Nothing in it happens by itself: whoever owns it makes each choice.
 class Machine final : private Interconnect {
  public:
-  // A machine whose CPUs have run the setup of their programs. InvalidArgument if a setup does not come to its end. The
-  // program must outlive the machine.
+  // A machine whose CPUs have run the setup of their programs. InvalidArgument if a setup does not
+  // come to its end. The program must outlive the machine.
   static absl::StatusOr<std::unique_ptr<Machine>> Create(const lhv::GuestProgram& program,
                                                          const MachineOptions& options);
 
@@ -48,7 +48,8 @@ class Machine final : private Interconnect {
   void Step(uint32_t cpu, Choice choice);
   uint32_t steps() const { return step_; }
 
-  // Every shared cell, the System's first, in a fixed order; the same for each machine with this number of CPUs.
+  // Every shared cell, the System's first, in a fixed order; the same for each machine with this
+  // number of CPUs.
   const std::vector<CellPlace>& cells() const { return cells_; }
   // The number of a cell in cells().
   uint32_t CellNumber(const SharedCell* cell) const;

@@ -36,26 +36,25 @@ bool Memory::ForEachPage(Self& self, uint64_t address, std::span<Byte> bytes, Ac
 }
 
 bool Memory::Read(uint64_t address, std::span<std::byte> bytes) const {
-  return ForEachPage(*this, address, bytes,
-                     [](const Window& window, size_t number, size_t offset,
-                        std::span<std::byte> part) {
-                       const Page& page = window.pages[number];
-                       if (page.bytes) {
-                         std::memcpy(part.data(), page.bytes->data() + offset, part.size());
-                       } else {
-                         std::memset(part.data(), 0, part.size());
-                       }
-                     });
+  return ForEachPage(
+      *this, address, bytes,
+      [](const Window& window, size_t number, size_t offset, std::span<std::byte> part) {
+        const Page& page = window.pages[number];
+        if (page.bytes) {
+          std::memcpy(part.data(), page.bytes->data() + offset, part.size());
+        } else {
+          std::memset(part.data(), 0, part.size());
+        }
+      });
 }
 
 bool Memory::Write(uint64_t address, std::span<const std::byte> bytes) {
-  return ForEachPage(*this, address, bytes,
-                     [this](Window& window, size_t number, size_t offset,
-                            std::span<const std::byte> part) {
-                       Touch(window, number);
-                       std::memcpy(window.pages[number].bytes->data() + offset, part.data(),
-                                   part.size());
-                     });
+  return ForEachPage(
+      *this, address, bytes,
+      [this](Window& window, size_t number, size_t offset, std::span<const std::byte> part) {
+        Touch(window, number);
+        std::memcpy(window.pages[number].bytes->data() + offset, part.data(), part.size());
+      });
 }
 
 void Memory::Touch(Window& window, size_t number) {
@@ -77,7 +76,8 @@ uint64_t Memory::PageDigest(size_t number, const Bytes& bytes) {
 
 uint64_t Memory::WindowDigest(uint32_t cpu) {
   Window& window = windows_[cpu];
-  // The window's digest is the exclusive or of the pages', so that one page can be taken out and put in again.
+  // The window's digest is the exclusive or of the pages', so that one page can be taken out and
+  // put in again.
   for (size_t number : window.stale) {
     Page& page = window.pages[number];
     window.digest ^= page.digest;

@@ -13,8 +13,8 @@
 
 namespace nvmx::sim {
 
-// The machine's physical memory: one window for each CPU (lhv/layout.h), nothing elsewhere. Pages come into being, zeroed,
-// when they are first written.
+// The machine's physical memory: one window for each CPU (lhv/layout.h), nothing elsewhere. Pages
+// come into being, zeroed, when they are first written.
 class Memory {
  public:
   explicit Memory(uint32_t cpus);
@@ -39,7 +39,7 @@ class Memory {
   struct Page {
     std::unique_ptr<Bytes> bytes;
     uint64_t digest = 0;
-    bool digest_is_current = true;   // an absent page has digest 0
+    bool digest_is_current = true;  // an absent page has digest 0
     bool changed_since_snapshot = false;
   };
   struct Window {

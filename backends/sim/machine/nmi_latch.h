@@ -15,10 +15,10 @@ enum class NmiSource : uint8_t {
 
 // What an NMI met when the CPU took it.
 enum class NmiDestination : uint8_t {
-  kRoot,     // L0's NMI handler
-  kL1Exit,   // a VM exit from L1
-  kL2Exit,   // a VM exit from L2
-  kGuestIdt, // the guest's own handler, past L0
+  kRoot,      // L0's NMI handler
+  kL1Exit,    // a VM exit from L1
+  kL2Exit,    // a VM exit from L2
+  kGuestIdt,  // the guest's own handler, past L0
 };
 
 // A processor holds one NMI at most. SDM Vol. 3A, 6.7.1 "Handling Multiple NMIs".
@@ -26,7 +26,8 @@ class NmiLatch {
  public:
   NmiSource source() const { return source_; }
   bool full() const { return source_ != NmiSource::kNone; }
-  // False if another was there already: the two are one from now on, and the one that came first gives it its name.
+  // False if another was there already: the two are one from now on, and the one that came first
+  // gives it its name.
   bool Put(NmiSource source) {
     if (full()) return false;
     source_ = source;

@@ -9,7 +9,8 @@
 
 namespace nvmx::sim {
 
-// What a CPU is about to do. Between two points it touches nothing that another CPU, or its own NMI context, can touch.
+// What a CPU is about to do. Between two points it touches nothing that another CPU, or its own NMI
+// context, can touch.
 enum class PointKind : uint8_t {
   kGuest,    // execute the guest's next instruction
   kRest,     // nothing: the guest has ended its program, is halted or shut down
@@ -21,10 +22,10 @@ enum class PointKind : uint8_t {
 
 struct Point {
   PointKind kind = PointKind::kRest;
-  SharedOperation operation = SharedOperation::kLoad;  // of kAccess
+  SharedOperation operation = SharedOperation::kLoad;                         // of kAccess
   SpinCondition::Comparison comparison = SpinCondition::Comparison::kEquals;  // of kSpin
-  SharedCell* cell = nullptr;                          // of kAccess and kSpin
-  uint64_t wanted = 0;                                 // of kSpin
+  SharedCell* cell = nullptr;  // of kAccess and kSpin
+  uint64_t wanted = 0;         // of kSpin
 
   bool acquires() const {
     return kind == PointKind::kSpin && comparison == SpinCondition::Comparison::kAcquires;

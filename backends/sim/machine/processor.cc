@@ -25,12 +25,12 @@ constexpr size_t kRdx = At(GeneralRegister::kRdx);
 constexpr size_t kRbx = At(GeneralRegister::kRbx);
 constexpr size_t kScratch = At(GeneralRegister::kR12);
 
-// VM-exit instruction information: a memory operand that is a displacement alone, in DS, or two registers.
-// SDM Vol. 3C, tables 28-13 and 28-14.
-constexpr uint64_t kDisplacementOnly = uint64_t{1} << 22 | uint64_t{1} << 27 | uint64_t{3} << 15 |
-                                       uint64_t{2} << 7;
-constexpr uint64_t kRegisterOperands = uint64_t{kRbx} << 3 | uint64_t{1} << 10 |
-                                       uint64_t{kRax} << 28;
+// VM-exit instruction information: a memory operand that is a displacement alone, in DS, or two
+// registers. SDM Vol. 3C, tables 28-13 and 28-14.
+constexpr uint64_t kDisplacementOnly =
+    uint64_t{1} << 22 | uint64_t{1} << 27 | uint64_t{3} << 15 | uint64_t{2} << 7;
+constexpr uint64_t kRegisterOperands =
+    uint64_t{kRbx} << 3 | uint64_t{1} << 10 | uint64_t{kRax} << 28;
 
 std::optional<ExitReason> VmxExitReason(InstructionKind kind) {
   switch (kind) {
@@ -59,8 +59,8 @@ std::optional<ExitReason> VmxExitReason(InstructionKind kind) {
   }
 }
 
-// The address that a memory-operand instruction leaves its 64-bit pointer at: the top of the stack's page, below the
-// machine's part of the window.
+// The address that a memory-operand instruction leaves its 64-bit pointer at: the top of the
+// stack's page, below the machine's part of the window.
 uint64_t PointerOperandAddress(uint64_t rsp) { return PageBase(rsp - 1); }
 
 }  // namespace
@@ -94,8 +94,8 @@ InstructionEnd Processor::Execute(const Instruction& instruction) {
   const uint64_t vmcs_before = state_.current_vmcs;
   const uint64_t frames_before = Stack().count;
   // STI that sets IF blocks interrupts until the next instruction has completed.
-  const bool starts_sti_blocking = instruction.kind == InstructionKind::kSti &&
-                                   (state_.switched.rflags & Rflags::kIf) == 0;
+  const bool starts_sti_blocking =
+      instruction.kind == InstructionKind::kSti && (state_.switched.rflags & Rflags::kIf) == 0;
   InstructionEnd end;
   const Outcome outcome = Perform(instruction, end);
   if (outcome == Outcome::kNext) state_.switched.rip = next;
@@ -106,10 +106,10 @@ InstructionEnd Processor::Execute(const Instruction& instruction) {
   const bool entered_l2 = vmcs_before == static_cast<uint64_t>(VmcsRole::kVmcs01) &&
                           state_.current_vmcs == static_cast<uint64_t>(VmcsRole::kVmcs02);
   const bool same_level = state_.current_vmcs == vmcs_before;
-  const bool event_follows = same_level && Stack().count == frames_before + 1 &&
-                             TopFrame().rip == next;
-  end.completed = entered_l2 || (same_level && Rip() == next) || event_follows ||
-                  outcome == Outcome::kReturned;
+  const bool event_follows =
+      same_level && Stack().count == frames_before + 1 && TopFrame().rip == next;
+  end.completed =
+      entered_l2 || (same_level && Rip() == next) || event_follows || outcome == Outcome::kReturned;
   end.diverted = entered_l2 || Rip() != next || !same_level;
   // After a VM entry the flags are those of L2; the instruction itself succeeded.
   end.carry = !entered_l2 && (state_.switched.rflags & Rflags::kCf) != 0;
@@ -179,8 +179,8 @@ Processor::Outcome Processor::Perform(const Instruction& instruction, Instructio
   }
 }
 
-// In VMX non-root operation every VMX instruction exits. SDM Vol. 3C, 26.1.2 "Instructions That Cause VM Exits
-// Unconditionally".
+// In VMX non-root operation every VMX instruction exits. SDM Vol. 3C, 26.1.2 "Instructions That
+// Cause VM Exits Unconditionally".
 Processor::Outcome Processor::PerformVmx(const Instruction& instruction) {
   auto& registers = state_.registers;
   uint64_t qualification = 0;
@@ -226,13 +226,13 @@ Processor::Outcome Processor::PerformMemory(const Instruction& instruction, Inst
   if (instruction.kind == InstructionKind::kReadMemory) {
     memory_.Read(instruction.first, std::as_writable_bytes(std::span(&end.value, 1)).first(width));
   } else {
-    memory_.Write(instruction.first,
-                  std::as_bytes(std::span(&instruction.second, 1)).first(width));
+    memory_.Write(instruction.first, std::as_bytes(std::span(&instruction.second, 1)).first(width));
   }
   return Outcome::kNext;
 }
 
-// SDM Vol. 3C, 26.3 "Changes to Instruction Behavior in VMX Non-Root Operation", IRET: blocking ends even if it faults.
+// SDM Vol. 3C, 26.3 "Changes to Instruction Behavior in VMX Non-Root Operation", IRET: blocking
+// ends even if it faults.
 bool Processor::PerformIret(uint64_t target) {
   if (!HasPin(PinBased::kNmiExiting)) {
     state_.nmi_blocked = 0;
@@ -289,8 +289,8 @@ void Processor::ExitForNmiWindow() { Exit(ExitReason::kNmiWindow, {}); }
 
 bool Processor::CanTakeInterrupt() const {
   const auto activity = static_cast<ActivityState>(state_.activity_state);
-  return in_guest() && (state_.switched.rflags & Rflags::kIf) != 0 &&
-         state_.blocking_by_sti == 0 && state_.blocking_by_mov_ss == 0 &&
+  return in_guest() && (state_.switched.rflags & Rflags::kIf) != 0 && state_.blocking_by_sti == 0 &&
+         state_.blocking_by_mov_ss == 0 &&
          (activity == ActivityState::kActive || activity == ActivityState::kHlt);
 }
 
@@ -299,8 +299,7 @@ void Processor::TakeInterrupt(uint8_t vector) {
 }
 
 bool Processor::WaitsForSipi() const {
-  return in_guest() &&
-         state_.activity_state == static_cast<uint64_t>(ActivityState::kWaitForSipi);
+  return in_guest() && state_.activity_state == static_cast<uint64_t>(ActivityState::kWaitForSipi);
 }
 
 void Processor::ExitForInit() { Exit(ExitReason::kInitSignal, {}); }
@@ -315,7 +314,8 @@ void Processor::ExitOnInstruction(ExitReason reason, uint64_t qualification, uin
                 .instruction_information = information});
 }
 
-// SDM Vol. 3C, 26.2 "Other Causes of VM Exits", exceptions: for page faults the error code decides how bit 14 counts.
+// SDM Vol. 3C, 26.2 "Other Causes of VM Exits", exceptions: for page faults the error code decides
+// how bit 14 counts.
 void Processor::RaisePageFault(uint64_t address, uint32_t error_code) {
   const VmcsImage& v = Vmcs().fields;
   const auto event = InterruptionInformation::HardwareException(Vector::kPageFault);
@@ -323,16 +323,16 @@ void Processor::RaisePageFault(uint64_t address, uint32_t error_code) {
   const bool matches = (error_code & v.Get<VmcsField::kPageFaultErrorCodeMask>()) ==
                        v.Get<VmcsField::kPageFaultErrorCodeMatch>();
   if (bit == matches) {
-    Exit(ExitReason::kExceptionOrNmi, {.qualification = address,
-                                       .interruption = event.value(),
-                                       .error_code = error_code});
+    Exit(ExitReason::kExceptionOrNmi,
+         {.qualification = address, .interruption = event.value(), .error_code = error_code});
     return;
   }
   state_.cr2 = address;
   DeliverEvent(event, error_code);
 }
 
-// Delivery through the guest's IDT: the handlers of guest programs lie at fixed places, behind interrupt gates.
+// Delivery through the guest's IDT: the handlers of guest programs lie at fixed places, behind
+// interrupt gates.
 void Processor::DeliverEvent(InterruptionInformation event, uint32_t error_code) {
   state_.activity_state = static_cast<uint64_t>(ActivityState::kActive);
   state_.blocking_by_sti = state_.blocking_by_mov_ss = 0;

@@ -31,8 +31,9 @@ class Platform {
   ~Platform() = default;
 };
 
-// One simulated logical processor, written from the SDM: guest instructions with their intercepts, VM entries and VM exits
-// with their MSR lists, injection, NMI blocking. It shares the vocabulary with the core, and no logic.
+// One simulated logical processor, written from the SDM: guest instructions with their intercepts,
+// VM entries and VM exits with their MSR lists, injection, NMI blocking. It shares the vocabulary
+// with the core, and no logic.
 class Processor final : public lhv::GuestCpu {
  public:
   Processor(Memory& memory, Platform& platform, const Capabilities& capabilities);
@@ -49,8 +50,8 @@ class Processor final : public lhv::GuestCpu {
   std::optional<uint64_t> ReadMsr(uint32_t msr) const;
   bool WriteMsr(uint32_t msr, uint64_t value);
   CpuidRegisters Cpuid(uint32_t leaf, uint32_t subleaf) const;
-  // VMLAUNCH or VMRESUME, whichever the launch state wants. Returns when the entry is complete, or with the processor back
-  // in root operation if it failed. SDM Vol. 3C, chapter 27 "VM Entries".
+  // VMLAUNCH or VMRESUME, whichever the launch state wants. Returns when the entry is complete, or
+  // with the processor back in root operation if it failed. SDM Vol. 3C, chapter 27 "VM Entries".
   void EnterGuest();
   // RDTSC.
   uint64_t ReadTsc() { return state_.tsc; }
@@ -67,17 +68,20 @@ class Processor final : public lhv::GuestCpu {
   // --- Events, between instructions.
   // Whether an NMI that is latched can be taken now.
   bool CanTakeNmi() const;
-  // Takes the latched NMI in non-root operation: VM exit, or delivery through the guest's IDT. True if it was an exit.
+  // Takes the latched NMI in non-root operation: VM exit, or delivery through the guest's IDT. True
+  // if it was an exit.
   bool TakeNmiInGuest();
-  // NMI-window exiting is on and nothing blocks: the VM exit has priority over everything but an injected event.
+  // NMI-window exiting is on and nothing blocks: the VM exit has priority over everything but an
+  // injected event.
   bool NmiWindowIsOpen() const;
   void ExitForNmiWindow();
-  // Whether a fixed interrupt can be delivered now, through the guest's IDT ("external-interrupt exiting" is not offered),
-  // and its delivery. SDM Vol. 3A, 7.8 "Enabling and Disabling Interrupts".
+  // Whether a fixed interrupt can be delivered now, through the guest's IDT ("external-interrupt
+  // exiting" is not offered), and its delivery. SDM Vol. 3A, 7.8 "Enabling and Disabling
+  // Interrupts".
   bool CanTakeInterrupt() const;
   void TakeInterrupt(uint8_t vector);
-  // VM exits for INIT and SIPI in non-root operation. INIT exits unless the guest waits for a SIPI, SIPI only if it does.
-  // SDM Vol. 3C, 26.2 "Other Causes of VM Exits".
+  // VM exits for INIT and SIPI in non-root operation. INIT exits unless the guest waits for a SIPI,
+  // SIPI only if it does. SDM Vol. 3C, 26.2 "Other Causes of VM Exits".
   bool WaitsForSipi() const;
   void ExitForInit();
   void ExitForSipi(uint8_t vector);
@@ -97,7 +101,7 @@ class Processor final : public lhv::GuestCpu {
     uint64_t instruction_length = 0;
     uint64_t instruction_information = 0;
   };
-    // kNext: RIP is to move on. kReturned: IRET set it. kElsewhere: a fault or a VM exit did.
+  // kNext: RIP is to move on. kReturned: IRET set it. kElsewhere: a fault or a VM exit did.
   enum class Outcome { kNext, kReturned, kElsewhere };
 
   ActiveVmcs& Vmcs() { return state_.vmcs[state_.current_vmcs]; }

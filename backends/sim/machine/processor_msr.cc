@@ -2,7 +2,6 @@
 //
 // RDMSR and WRMSR, and the lists of MSRs that VM entries and VM exits process.
 #include "backends/sim/machine/processor.h"
-
 #include "core/vmx/msr_list.h"
 #include "core/x86/control_registers.h"
 #include "core/x86/efer.h"
@@ -63,8 +62,7 @@ bool MayBeLoaded(const MsrListEntry& entry) {
 // SDM Vol. 3C, 28.4 "Saving MSRs".
 bool MayBeStored(const MsrListEntry& entry) {
   return entry.reserved == 0 && !IsX2ApicMsr(entry.index) &&
-         entry.index != Index(Msr::IA32_SMBASE) &&
-         entry.index != Index(Msr::IA32_BIOS_UPDT_TRIG) &&
+         entry.index != Index(Msr::IA32_SMBASE) && entry.index != Index(Msr::IA32_BIOS_UPDT_TRIG) &&
          entry.index != Index(Msr::IA32_BIOS_SIGN_ID);
 }
 
@@ -164,8 +162,7 @@ CpuidRegisters Processor::Cpuid(uint32_t leaf, uint32_t) const {
 uint32_t Processor::LoadMsrList(uint64_t address, uint64_t count) {
   for (uint64_t position = 0; position < count; ++position) {
     MsrListEntry entry{.index = ~0u, .reserved = ~0u, .data = ~uint64_t{0}};
-    memory_.Read(address + position * sizeof entry,
-                 std::as_writable_bytes(std::span(&entry, 1)));
+    memory_.Read(address + position * sizeof entry, std::as_writable_bytes(std::span(&entry, 1)));
     if (!MayBeLoaded(entry) || !WriteMsr(entry.index, entry.data)) {
       return static_cast<uint32_t>(position + 1);
     }
@@ -178,8 +175,7 @@ uint32_t Processor::StoreMsrList(uint64_t address, uint64_t count) {
     const uint64_t place = address + position * sizeof(MsrListEntry);
     MsrListEntry entry{.index = ~0u, .reserved = ~0u, .data = ~uint64_t{0}};
     memory_.Read(place, std::as_writable_bytes(std::span(&entry, 1)));
-    const std::optional<uint64_t> value =
-        MayBeStored(entry) ? ReadMsr(entry.index) : std::nullopt;
+    const std::optional<uint64_t> value = MayBeStored(entry) ? ReadMsr(entry.index) : std::nullopt;
     if (!value) return static_cast<uint32_t>(position + 1);
     memory_.Write(place + offsetof(MsrListEntry, data), std::as_bytes(std::span(&*value, 1)));
   }

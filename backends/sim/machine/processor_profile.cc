@@ -11,10 +11,11 @@ Capabilities SimulatedCapabilities() {
   constexpr uint64_t kRegionSize = 4096;
   constexpr uint64_t kWriteBack = 6;
   constexpr uint32_t kPin = PinBased::kNmiExiting | PinBased::kVirtualNmis;
-  constexpr uint32_t kPrimary =
-      PrimaryProcessorBased::kHltExiting | PrimaryProcessorBased::kNmiWindowExiting |
-      PrimaryProcessorBased::kActivateSecondaryControls;
-  // EPT is the identity here, whatever EPTP holds: what matters is that a guest may leave protected mode.
+  constexpr uint32_t kPrimary = PrimaryProcessorBased::kHltExiting |
+                                PrimaryProcessorBased::kNmiWindowExiting |
+                                PrimaryProcessorBased::kActivateSecondaryControls;
+  // EPT is the identity here, whatever EPTP holds: what matters is that a guest may leave protected
+  // mode.
   constexpr uint32_t kSecondary = Secondary::kEnableEpt | Secondary::kUnrestrictedGuest;
   constexpr uint32_t kExit = VmExit::kSaveDebugControls | VmExit::kHostAddressSpaceSize |
                              VmExit::kSaveIa32Pat | VmExit::kLoadIa32Pat | VmExit::kSaveIa32Efer |
@@ -31,7 +32,8 @@ Capabilities SimulatedCapabilities() {
   c.entry_ctls = MakeControlCapability(VmEntry::kDefault1, kEntry);
   c.true_pinbased_ctls = c.pinbased_ctls;
   c.true_procbased_ctls = c.procbased_ctls;
-  // "Save debug controls" and "load debug controls" are the only members of the default1 class that may be 0 here.
+  // "Save debug controls" and "load debug controls" are the only members of the default1 class that
+  // may be 0 here.
   c.true_exit_ctls = MakeControlCapability(VmExit::kDefault1 & ~VmExit::kSaveDebugControls, kExit);
   c.true_entry_ctls =
       MakeControlCapability(VmEntry::kDefault1 & ~VmEntry::kLoadDebugControls, kEntry);

@@ -6,8 +6,8 @@
 
 namespace nvmx::sim {
 
-// What the simulated processor's VMX can do: the features that backends/sim implements, in the form in which a processor
-// reports them. SDM Vol. 3D, Appendix A "VMX Capability Reporting Facility".
+// What the simulated processor's VMX can do: the features that backends/sim implements, in the form
+// in which a processor reports them. SDM Vol. 3D, Appendix A "VMX Capability Reporting Facility".
 Capabilities SimulatedCapabilities();
 
 }  // namespace nvmx::sim

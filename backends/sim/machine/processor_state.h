@@ -11,15 +11,16 @@
 
 namespace nvmx::sim {
 
-// What a simulated logical processor holds. Values only, without padding: equal bytes are equal states, and a digest of the
-// bytes is a digest of the state. What other CPUs can change (the NMI latch) is not here but in the machine.
+// What a simulated logical processor holds. Values only, without padding: equal bytes are equal
+// states, and a digest of the bytes is a digest of the state. What other CPUs can change (the NMI
+// latch) is not here but in the machine.
 
 struct SegmentState {
   uint64_t selector, base, limit, access_rights;
 };
 
-// What the delivery of an event saved. A real processor has it on the guest's stack; here it is beside it, because the
-// guest programs have no code that could look at it there.
+// What the delivery of an event saved. A real processor has it on the guest's stack; here it is
+// beside it, because the guest programs have no code that could look at it there.
 struct SavedFrame {
   uint64_t vector, has_error_code, error_code, rip, rflags;
 };
@@ -46,8 +47,8 @@ struct ActiveVmcs {
   VmcsImage fields;
 };
 
-// MSRs that the simulated processor has beside those that it keeps elsewhere. Writable without restriction but for what
-// Processor::WriteMsr() checks.
+// MSRs that the simulated processor has beside those that it keeps elsewhere. Writable without
+// restriction but for what Processor::WriteMsr() checks.
 struct PlainMsrs {
   uint64_t star, lstar, cstar, fmask, kernel_gs_base, tsc_aux;
   uint64_t apic_base, misc_enable, bios_sign_id;

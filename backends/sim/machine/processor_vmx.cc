@@ -1,10 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 //
 // VM entries and VM exits. SDM Vol. 3C, chapters 27 "VM Entries" and 28 "VM Exits".
-#include "backends/sim/machine/processor.h"
-
 #include <utility>
 
+#include "backends/sim/machine/processor.h"
 #include "core/vmx/controls.h"
 #include "core/vmx/interruptibility.h"
 #include "core/vmx/msr_list.h"
@@ -41,10 +40,11 @@ struct GuestSegment {
   SegmentState SwitchedRegisters::*member;
   VmcsField selector, base, limit, access_rights;
 };
-#define NVMX_SEGMENT(member, name)                                           \
-  {&SwitchedRegisters::member, VmcsField::kGuest##name##Selector,            \
-   VmcsField::kGuest##name##Base, VmcsField::kGuest##name##Limit,            \
-   VmcsField::kGuest##name##AccessRights}
+#define NVMX_SEGMENT(member, name)                                                                \
+  {                                                                                               \
+    &SwitchedRegisters::member, VmcsField::kGuest##name##Selector, VmcsField::kGuest##name##Base, \
+        VmcsField::kGuest##name##Limit, VmcsField::kGuest##name##AccessRights                     \
+  }
 constexpr GuestSegment kGuestSegments[] = {
     NVMX_SEGMENT(es, Es), NVMX_SEGMENT(cs, Cs), NVMX_SEGMENT(ss, Ss),     NVMX_SEGMENT(ds, Ds),
     NVMX_SEGMENT(fs, Fs), NVMX_SEGMENT(gs, Gs), NVMX_SEGMENT(ldtr, Ldtr), NVMX_SEGMENT(tr, Tr)};
@@ -77,7 +77,8 @@ uint64_t SetLongMode(uint64_t efer, bool on) {
 
 }  // namespace
 
-// The rules that this processor checks; the first broken one, or nullptr. SDM Vol. 3C, 27.2, 27.3.1.
+// The rules that this processor checks; the first broken one, or nullptr. SDM Vol. 3C, 27.2,
+// 27.3.1.
 const char* Processor::BrokenEntryRule() const {
   if (const char* rule = BrokenControlRule()) return rule;
   return BrokenGuestRule();
@@ -131,7 +132,8 @@ const char* Processor::BrokenControlRule() const {
 
 bool Processor::IsUnrestricted() const {
   return HasPrimary(PrimaryProcessorBased::kActivateSecondaryControls) &&
-         (VmcsRead(VmcsField::kSecondaryProcessorBasedControls) & Secondary::kUnrestrictedGuest) != 0;
+         (VmcsRead(VmcsField::kSecondaryProcessorBasedControls) & Secondary::kUnrestrictedGuest) !=
+             0;
 }
 
 // SDM Vol. 3C, 27.3.1 "Checks on the Guest State Area".
@@ -175,7 +177,8 @@ void Processor::EnterGuest() {
   }
   Vmcs().launched = 1;
   state_.operation = Operation::kNonRoot;
-  // What the last exit reported is gone as soon as the next can come: a reader of stale exit information reads zeros.
+  // What the last exit reported is gone as soon as the next can come: a reader of stale exit
+  // information reads zeros.
   for (const VmcsFieldInformation& row : kVmcsFields) {
     if (row.policy == Vmcs02Policy::kExitInformation) Vmcs().fields.Write(row.field, 0);
   }
@@ -205,14 +208,15 @@ void Processor::LoadGuestState() {
   state_.blocking_by_sti = (interruptibility & Interruptibility::kBlockingBySti) != 0;
   state_.blocking_by_mov_ss = (interruptibility & Interruptibility::kBlockingByMovSs) != 0;
   state_.activity_state = v.Get<VmcsField::kGuestActivityState>();
-  // SDM Vol. 3C, 27.7.1 "Interruptibility State": with virtual NMIs physical NMIs are not blocked in the guest, whatever was in
-  // root operation; the bit then is virtual blocking.
+  // SDM Vol. 3C, 27.7.1 "Interruptibility State": with virtual NMIs physical NMIs are not blocked
+  // in the guest, whatever was in root operation; the bit then is virtual blocking.
   const bool virtual_nmis = HasPin(PinBased::kVirtualNmis);
   state_.nmi_blocked = !virtual_nmis && blocking;
   state_.virtual_nmi_blocked = virtual_nmis && blocking;
 }
 
-// SDM Vol. 3C, 27.6 "Event Injection". An injected NMI blocks virtual NMIs, and blocks nothing without them.
+// SDM Vol. 3C, 27.6 "Event Injection". An injected NMI blocks virtual NMIs, and blocks nothing
+// without them.
 void Processor::InjectEvent() {
   const VmcsImage& v = Vmcs().fields;
   const InterruptionInformation event(v.Get<VmcsField::kVmEntryInterruptionInformation>());
@@ -222,8 +226,9 @@ void Processor::InjectEvent() {
 }
 
 void Processor::Exit(ExitReason reason, const ExitInformation& information) {
-  const bool by_nmi = reason == ExitReason::kExceptionOrNmi &&
-                      InterruptionInformation(static_cast<uint32_t>(information.interruption)).IsNmi();
+  const bool by_nmi =
+      reason == ExitReason::kExceptionOrNmi &&
+      InterruptionInformation(static_cast<uint32_t>(information.interruption)).IsNmi();
   SaveGuestState();
   VmcsImage& v = Vmcs().fields;
   v.Set<VmcsField::kExitReason>(static_cast<uint64_t>(reason));
@@ -241,7 +246,8 @@ void Processor::Exit(ExitReason reason, const ExitInformation& information) {
     return;
   }
   LoadHostState();
-  // Only now: the saved interruptibility is that before the exit. SDM Vol. 3C, 28.1 "Architectural State Before a VM Exit".
+  // Only now: the saved interruptibility is that before the exit. SDM Vol. 3C, 28.1 "Architectural
+  // State Before a VM Exit".
   if (by_nmi) state_.nmi_blocked = 1;
   if (LoadMsrList(v.Get<VmcsField::kVmExitMsrLoadAddress>(),
                   v.Get<VmcsField::kVmExitMsrLoadCount>()) != 0) {
@@ -283,8 +289,8 @@ void Processor::SaveGuestState() {
   const uint32_t entry = v.Get<VmcsField::kVmEntryControls>() & ~VmEntry::kIa32eModeGuest;
   v.Set<VmcsField::kVmEntryControls>(entry |
                                      ((r.efer & Efer::kLma) != 0 ? VmEntry::kIa32eModeGuest : 0));
-  const bool blocking = HasPin(PinBased::kVirtualNmis) ? state_.virtual_nmi_blocked != 0
-                                                       : state_.nmi_blocked != 0;
+  const bool blocking =
+      HasPin(PinBased::kVirtualNmis) ? state_.virtual_nmi_blocked != 0 : state_.nmi_blocked != 0;
   v.Set<VmcsField::kGuestInterruptibilityState>(
       (state_.blocking_by_sti != 0 ? Interruptibility::kBlockingBySti : 0) |
       (state_.blocking_by_mov_ss != 0 ? Interruptibility::kBlockingByMovSs : 0) |
@@ -292,7 +298,8 @@ void Processor::SaveGuestState() {
   v.Set<VmcsField::kGuestActivityState>(state_.activity_state);
 }
 
-// SDM Vol. 3C, 28.5 "Loading Host State"; of segments only what software in root operation could see here, the bases.
+// SDM Vol. 3C, 28.5 "Loading Host State"; of segments only what software in root operation could
+// see here, the bases.
 void Processor::LoadHostState() {
   const VmcsImage& v = Vmcs().fields;
   const uint32_t exit = v.Get<VmcsField::kVmExitControls>();
@@ -315,9 +322,9 @@ void Processor::LoadHostState() {
   r.sysenter_cs = v.Get<VmcsField::kHostIa32SysenterCs>();
   r.sysenter_esp = v.Get<VmcsField::kHostIa32SysenterEsp>();
   r.sysenter_eip = v.Get<VmcsField::kHostIa32SysenterEip>();
-  r.efer = SetLongMode((exit & VmExit::kLoadIa32Efer) != 0 ? v.Get<VmcsField::kHostIa32Efer>()
-                                                           : guest.efer,
-                       long_mode);
+  r.efer = SetLongMode(
+      (exit & VmExit::kLoadIa32Efer) != 0 ? v.Get<VmcsField::kHostIa32Efer>() : guest.efer,
+      long_mode);
   r.pat = (exit & VmExit::kLoadIa32Pat) != 0 ? v.Get<VmcsField::kHostIa32Pat>() : guest.pat;
   state_.blocking_by_sti = state_.blocking_by_mov_ss = 0;
   state_.activity_state = static_cast<uint64_t>(ActivityState::kActive);

@@ -34,7 +34,8 @@ uint64_t DigestOf(const T& value) {
   return XXH3_64bits(&value, sizeof value);
 }
 
-// One 1-GByte page identity-maps everything that a guest program names. SDM Vol. 3A, 5.5 "4-Level Paging".
+// One 1-GByte page identity-maps everything that a guest program names. SDM Vol. 3A, 5.5 "4-Level
+// Paging".
 void WritePageTables(Memory& memory, uint32_t cpu) {
   constexpr uint64_t kPresentWritable = 3;
   constexpr uint64_t kLarge = uint64_t{1} << 7;
@@ -50,7 +51,8 @@ void WriteSegment(Processor& processor, VmcsField selector, uint64_t value, uint
   // The four fields of a segment register have the same index in their groups.
   const uint32_t index = Encoding(selector) & 0x3FF;
   processor.VmcsWrite(selector, value);
-  processor.VmcsWrite(static_cast<VmcsField>(Encoding(VmcsField::kGuestEsLimit) + index), 0xFFFFFFFF);
+  processor.VmcsWrite(static_cast<VmcsField>(Encoding(VmcsField::kGuestEsLimit) + index),
+                      0xFFFFFFFF);
   processor.VmcsWrite(static_cast<VmcsField>(Encoding(VmcsField::kGuestEsAccessRights) + index),
                       rights);
 }
@@ -61,9 +63,9 @@ void WriteInitialL1State(Processor& processor, uint32_t cpu) {
   constexpr uint32_t kCode64 = 0xA09B;
   constexpr uint32_t kBusyTss = 0x8B;
   constexpr uint32_t kUnusable = 0x10000;
-  for (VmcsField selector : {VmcsField::kGuestEsSelector, VmcsField::kGuestSsSelector,
-                             VmcsField::kGuestDsSelector, VmcsField::kGuestFsSelector,
-                             VmcsField::kGuestGsSelector}) {
+  for (VmcsField selector :
+       {VmcsField::kGuestEsSelector, VmcsField::kGuestSsSelector, VmcsField::kGuestDsSelector,
+        VmcsField::kGuestFsSelector, VmcsField::kGuestGsSelector}) {
     WriteSegment(processor, selector, lhv::kDataSelector, kData);
   }
   WriteSegment(processor, VmcsField::kGuestCsSelector, lhv::kCodeSelector, kCode64);
@@ -96,12 +98,8 @@ SimCpu::SimCpu(uint32_t index, const Parts& parts)
       memory_(parts.memory),
       interconnect_(parts.interconnect),
       processor_(parts.memory, *this, SimulatedCapabilities()),
-      vcpu_{ports(),
-            parts.system,
-            cells_,
-            vcpu_state_,
-            parts.variant.quiesce,
-            parts.variant.choreography,
+      vcpu_{ports(),     parts.system,          cells_,
+            vcpu_state_, parts.variant.quiesce, parts.variant.choreography,
             *this},
       program_(parts.program.View()),
       interpreter_(program_, index, *this) {
@@ -183,10 +181,11 @@ void SimCpu::StepGuest() {
   DropUselessApicEvents();
   fiber_.Suspend();
   if (choice_ == Choice::kTakeNmi) {
-    const bool exits = (processor_.VmcsRead(VmcsField::kPinBasedControls) & PinBased::kNmiExiting) != 0;
-    NoteNmiTaken(!exits                                           ? NmiDestination::kGuestIdt
+    const bool exits =
+        (processor_.VmcsRead(VmcsField::kPinBasedControls) & PinBased::kNmiExiting) != 0;
+    NoteNmiTaken(!exits                                      ? NmiDestination::kGuestIdt
                  : processor_.Current() == VmcsRole::kVmcs01 ? NmiDestination::kL1Exit
-                                                                  : NmiDestination::kL2Exit);
+                                                             : NmiDestination::kL2Exit);
     processor_.TakeNmiInGuest();
     return;
   }
@@ -216,8 +215,9 @@ void SimCpu::ReceiveIpi(uint64_t delivery_mode, uint8_t vector) {
   DropUselessApicEvents();
 }
 
-// An INIT is blocked in root operation, and lost on a processor that is where it would put it. A SIPI is lost on one that does
-// not wait for it; one that came with an INIT finds that INIT's effect, as it does when its sender waits in between.
+// An INIT is blocked in root operation, and lost on a processor that is where it would put it. A
+// SIPI is lost on one that does not wait for it; one that came with an INIT finds that INIT's
+// effect, as it does when its sender waits in between.
 void SimCpu::DropUselessApicEvents() {
   if (!processor_.in_guest()) return;
   if (processor_.WaitsForSipi()) {
@@ -245,7 +245,8 @@ void SimCpu::TakeApicEvent() {
   }
 }
 
-// The CPU stays at the point until it is told to do what stands there. NMIs are taken meanwhile, on top of the stack.
+// The CPU stays at the point until it is told to do what stands there. NMIs are taken meanwhile, on
+// top of the stack.
 void SimCpu::Yield(const Point& point) {
   for (;;) {
     point_ = point;
@@ -257,7 +258,8 @@ void SimCpu::Yield(const Point& point) {
     control_.back() = Mix(control_.back(), static_cast<uint64_t>(point.kind) << 8 |
                                                static_cast<uint64_t>(point.operation));
     control_.back() = Mix(control_.back(), reinterpret_cast<uintptr_t>(point.cell));
-    const bool learns = point.kind == PointKind::kAccess && point.operation == SharedOperation::kLoad;
+    const bool learns =
+        point.kind == PointKind::kAccess && point.operation == SharedOperation::kLoad;
     if (learns) {
       const std::span<std::byte> bytes = point.cell->bytes();
       control_.back() = Mix(control_.back(), XXH3_64bits(bytes.data(), bytes.size()));
@@ -354,10 +356,10 @@ void SimCpu::SendIpi(uint64_t interrupt_command) {
   } else if (shorthand == InterruptCommand::kAllExcludingSelf) {
     effects_.sends_nmi_to_others = true;
   } else {
-    effects_.sends_nmi_to = shorthand == InterruptCommand::kSelf
-                                ? index_
-                                : static_cast<uint32_t>(interrupt_command >>
-                                                        InterruptCommand::kDestinationShift);
+    effects_.sends_nmi_to =
+        shorthand == InterruptCommand::kSelf
+            ? index_
+            : static_cast<uint32_t>(interrupt_command >> InterruptCommand::kDestinationShift);
   }
   Note(EventKind::kIpiSent, interrupt_command, 0);
   interconnect_.Send(index_, interrupt_command, NmiSource::kGuest);

@@ -25,14 +25,14 @@ namespace nvmx::sim {
 
 // What one step of a CPU did, beside changing a cell: enough to judge it without the trace.
 struct StepEffects {
-  bool acknowledged = false;         // answered a quiesce
-  bool given_to_guest = false;       // found an NMI to be the guest's
-  bool merged_for_guest = false;     // found one, but the guest already had two
-  uint8_t delivered_to_guest = 0;    // injected, or made an exit to L1
+  bool acknowledged = false;       // answered a quiesce
+  bool given_to_guest = false;     // found an NMI to be the guest's
+  bool merged_for_guest = false;   // found one, but the guest already had two
+  uint8_t delivered_to_guest = 0;  // injected, or made an exit to L1
   bool nmi_taken = false;
   NmiDestination destination = NmiDestination::kRoot;  // of nmi_taken
-  bool lock_before_settling = false; // asked for a lock between an NMI exit and its settlement
-  bool l0_failed = false;            // an assertion of L0's, or a refused VM entry
+  bool lock_before_settling = false;  // asked for a lock between an NMI exit and its settlement
+  bool l0_failed = false;             // an assertion of L0's, or a refused VM entry
   bool sends_nmi_to_others = false;
   std::optional<uint32_t> sends_nmi_to;  // one CPU
   bool sends_other_ipi = false;
@@ -43,17 +43,22 @@ struct LastNmi {
   bool any = false;
   NmiSource source = NmiSource::kNone;
   NmiDestination destination = NmiDestination::kRoot;
-  enum class Fate : uint8_t { kUnsettled, kAcknowledged, kGivenToGuest, kSwallowed } fate = Fate::kUnsettled;
+  enum class Fate : uint8_t {
+    kUnsettled,
+    kAcknowledged,
+    kGivenToGuest,
+    kSwallowed
+  } fate = Fate::kUnsettled;
   uint32_t step = 0;
 };
 
 // What has happened to this CPU's NMIs since the start.
 struct NmiAccount {
-  uint32_t sent_to_guest = 0;       // by devices and other guests
-  uint32_t merged = 0;              // arrivals that met a full latch
+  uint32_t sent_to_guest = 0;  // by devices and other guests
+  uint32_t merged = 0;         // arrivals that met a full latch
   uint32_t delivered_to_guest = 0;
-  uint32_t acknowledged = 0;        // quiesces answered
-  uint32_t quiesces_begun = 0;      // by this CPU, and acknowledged by all
+  uint32_t acknowledged = 0;    // quiesces answered
+  uint32_t quiesces_begun = 0;  // by this CPU, and acknowledged by all
 };
 
 // The last VM exit, as hardware reported it.
@@ -76,8 +81,8 @@ class Interconnect {
   ~Interconnect() = default;
 };
 
-// One CPU of the simulated machine: a processor, the real core as its L0 on a fiber, and a guest program on top. It gives
-// control back at each point (point.h).
+// One CPU of the simulated machine: a processor, the real core as its L0 on a fiber, and a guest
+// program on top. It gives control back at each point (point.h).
 class SimCpu final : private Platform,
                      private Cpu,
                      private ::nvmx::Vmcs,
@@ -97,8 +102,8 @@ class SimCpu final : private Platform,
   };
   SimCpu(uint32_t index, const Parts& parts);
 
-  // Runs the program's setup, which no other CPU and no NMI takes part in. False if an operation of it did not complete
-  // in a bounded number of steps.
+  // Runs the program's setup, which no other CPU and no NMI takes part in. False if an operation of
+  // it did not complete in a bounded number of steps.
   bool RunSetup();
 
   // --- The scheduler's side.
@@ -109,8 +114,9 @@ class SimCpu final : private Platform,
   // Makes it: runs to the next point.
   void Advance(Choice choice);
   const StepEffects& effects() const { return effects_; }
-  // An IPI that is no NMI arrives. The CPU takes it with its next step at a guest point, before the instruction there; an
-  // NMI is another choice than that step. `delivery_mode` as in lhv::InterruptCommand.
+  // An IPI that is no NMI arrives. The CPU takes it with its next step at a guest point, before the
+  // instruction there; an NMI is another choice than that step. `delivery_mode` as in
+  // lhv::InterruptCommand.
   void ReceiveIpi(uint64_t delivery_mode, uint8_t vector);
 
   // --- The observer's side.
@@ -131,11 +137,12 @@ class SimCpu final : private Platform,
   bool in_nmi_context() const { return control_.size() > 1; }
   Ports ports() { return {*this, *this, *this, *this, *this, *this}; }
 
-  // A digest of everything that decides what this CPU does next, but for the values of shared cells and its NMI latch: the
-  // state of the processor and of L0's per-CPU data, its memory, and where the code on the fiber stands. That last part is
-  // not read off the stack, which holds garbage too. It is a digest of what the code has seen since it began: the state at
-  // its VM exit, and every value that it loaded from a cell. NMI context is a frame of its own that is forgotten when it
-  // returns; in exchange it must not change private state, which is checked.
+  // A digest of everything that decides what this CPU does next, but for the values of shared cells
+  // and its NMI latch: the state of the processor and of L0's per-CPU data, its memory, and where
+  // the code on the fiber stands. That last part is not read off the stack, which holds garbage
+  // too. It is a digest of what the code has seen since it began: the state at its VM exit, and
+  // every value that it loaded from a cell. NMI context is a frame of its own that is forgotten
+  // when it returns; in exchange it must not change private state, which is checked.
   struct Key {
     uint64_t low, high;
     friend bool operator==(const Key&, const Key&) = default;
@@ -228,7 +235,8 @@ class SimCpu final : private Platform,
 
   bool keys_enabled_ = false;
   bool nmi_context_was_impure_ = false;
-  std::vector<uint64_t> control_;  // a digest for each activation: guest or VM exit, then NMI context
+  std::vector<uint64_t>
+      control_;  // a digest for each activation: guest or VM exit, then NMI context
   std::vector<lhv::Observation> observations_;
 
   struct Start {
@@ -241,7 +249,8 @@ class SimCpu final : private Platform,
   std::optional<Start> start_;
 };
 
-// What RAX of a VMCALL asks L0 for, in guest programs that stand for an embedding hypervisor's client.
+// What RAX of a VMCALL asks L0 for, in guest programs that stand for an embedding hypervisor's
+// client.
 inline constexpr uint64_t kVmcallMaskGuestNmis = 0x6E760001;
 inline constexpr uint64_t kVmcallUnmaskGuestNmis = 0x6E760002;
 

@@ -11,16 +11,16 @@ namespace nvmx::sim {
 
 // Everything that can be observed of a run, in order.
 enum class EventKind : uint32_t {
-  kChoice,       // first: Choice; second: PointKind it was made at
-  kCellChanged,  // first: cell number; second: its new value
-  kIpiSent,      // first: interrupt command
-  kNmiLatched,   // first: NmiSource
-  kNmiMerged,    // the latch was full; first: NmiSource of the newcomer
-  kNmiTaken,     // first: NmiDestination; second: NmiSource
-  kVmExit,       // first: VmcsRole; second: exit reason
-  kVmEntry,      // first: VmcsRole
-  kEntryRefused, // hardware refused a VM entry that L0 had accepted
-  kCore,         // what the core told; first: TraceKind, then its two arguments
+  kChoice,        // first: Choice; second: PointKind it was made at
+  kCellChanged,   // first: cell number; second: its new value
+  kIpiSent,       // first: interrupt command
+  kNmiLatched,    // first: NmiSource
+  kNmiMerged,     // the latch was full; first: NmiSource of the newcomer
+  kNmiTaken,      // first: NmiDestination; second: NmiSource
+  kVmExit,        // first: VmcsRole; second: exit reason
+  kVmEntry,       // first: VmcsRole
+  kEntryRefused,  // hardware refused a VM entry that L0 had accepted
+  kCore,          // what the core told; first: TraceKind, then its two arguments
 };
 
 struct TraceEvent {
@@ -46,7 +46,6 @@ class TraceLog {
   uint64_t hash_ = 0;
   std::vector<TraceEvent> events_;
 };
-
 
 }  // namespace nvmx::sim
 

@@ -45,7 +45,8 @@ int AddFrame(void* data, uintptr_t, const char* file, int line, const char* func
   return 0;
 }
 
-// The simulator's side of the ports: where a CPU waits for the scheduler, and where hardware calls L0.
+// The simulator's side of the ports: where a CPU waits for the scheduler, and where hardware calls
+// L0.
 bool IsMachinery(const Frame& frame) {
   return absl::StartsWith(frame.function, "nvmx::sim::SimCpu::") ||
          absl::StartsWith(frame.function, "nvmx::sim::Processor::") ||

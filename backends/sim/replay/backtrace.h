@@ -14,9 +14,9 @@ struct Frame {
   int line = 0;
 };
 
-// The frames behind return addresses of this program, innermost first, inlined functions too. What belongs to the
-// simulator's own machinery (from the point where a CPU gives control back, and above the VM exit) is left out: what
-// remains is the core's story.
+// The frames behind return addresses of this program, innermost first, inlined functions too. What
+// belongs to the simulator's own machinery (from the point where a CPU gives control back, and
+// above the VM exit) is left out: what remains is the core's story.
 std::vector<Frame> Symbolize(const std::vector<uintptr_t>& return_addresses);
 
 }  // namespace nvmx::sim

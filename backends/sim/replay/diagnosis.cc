@@ -25,7 +25,8 @@ std::optional<uint32_t> CpuIn(const SharedCell& cell) {
   return static_cast<uint32_t>(value - 1);
 }
 
-// The CPUs that have acknowledged the open request and stand still are those that wait for the resume signal.
+// The CPUs that have acknowledged the open request and stand still are those that wait for the
+// resume signal.
 bool StandsStill(const Machine& machine, uint32_t cpu) {
   return SpinsOn(machine, cpu, machine.system().quiesce.resume_signal);
 }
@@ -120,20 +121,23 @@ std::string ReasonForMissingAcknowledgement(const Machine& machine, uint32_t ini
                           ", which the CPU that stopped it keeps.");
     }
     if (c.latch().full() && !c.CanTakeNmi()) {
-      return absl::StrCat("The NMI that asks CPU ", cpu, " to stop lies in its latch, but NMIs are ",
+      return absl::StrCat("The NMI that asks CPU ", cpu,
+                          " to stop lies in its latch, but NMIs are ",
                           "blocked there since its NMI exit of step ", nmi.step,
                           ": no IRET followed before CPU ", cpu, " began to wait.");
     }
     if (nmi.any && nmi.fate == LastNmi::Fate::kSwallowed) {
-      return absl::StrCat("The NMI that asks CPU ", cpu, " to stop was delivered to the guest's own ",
-                          "handler at step ", nmi.step, ", past L0: nothing will acknowledge it.");
+      return absl::StrCat("The NMI that asks CPU ", cpu,
+                          " to stop was delivered to the guest's own ", "handler at step ",
+                          nmi.step, ", past L0: nothing will acknowledge it.");
     }
     if (nmi.any && nmi.fate == LastNmi::Fate::kUnsettled) return ReasonForUnsettled(machine, cpu);
   }
   return "An acknowledgement is missing and will not come.";
 }
 
-// A CPU that has acknowledged more often than it was asked has acknowledged a request that was over.
+// A CPU that has acknowledged more often than it was asked has acknowledged a request that was
+// over.
 std::optional<uint32_t> FindTooManyAcknowledgements(const Machine& machine) {
   uint32_t all = 0;
   for (uint32_t cpu = 0; cpu < machine.cpu_count(); ++cpu) {
@@ -155,10 +159,11 @@ std::string ReasonForLostSignal(const Machine& machine, uint32_t cpu) {
                         ", a request that had been answered already, and waits for a resume signal "
                         "that nobody will raise.");
   }
-  return absl::StrCat("CPU ", *twice, " acknowledged one request twice, again with its NMI of step ",
-                      machine.cpu(*twice).last_nmi().step,
-                      ", and was counted twice among the resumed; so the initiator lowered the resume ",
-                      "signal before CPU ", cpu, " had seen it, and nobody will raise it again.");
+  return absl::StrCat(
+      "CPU ", *twice, " acknowledged one request twice, again with its NMI of step ",
+      machine.cpu(*twice).last_nmi().step,
+      ", and was counted twice among the resumed; so the initiator lowered the resume ",
+      "signal before CPU ", cpu, " had seen it, and nobody will raise it again.");
 }
 
 }  // namespace
@@ -304,9 +309,9 @@ std::string DescribeNmiState(const Machine& machine, uint32_t cpu) {
   } else {
     text = absl::StrCat("blocked since the NMI exit of step ", c.last_nmi().step);
   }
-  return absl::StrCat(text, "; latch ",
-                      c.latch().full() ? absl::StrCat("holds a ", SourceName(c.latch().source()))
-                                       : "empty");
+  return absl::StrCat(
+      text, "; latch ",
+      c.latch().full() ? absl::StrCat("holds a ", SourceName(c.latch().source())) : "empty");
 }
 
 }  // namespace nvmx::sim

@@ -7,8 +7,8 @@
 #include <string>
 #include <vector>
 
-#include "backends/sim/machine/machine.h"
 #include "backends/sim/explorer/scenario.h"
+#include "backends/sim/machine/machine.h"
 
 namespace nvmx::sim {
 
@@ -26,10 +26,12 @@ std::optional<Wait> WaitOf(const Machine& machine, uint32_t cpu);
 // The locks that a CPU holds.
 std::vector<std::string> LocksHeldBy(const Machine& machine, uint32_t cpu);
 
-// The CPUs of a cycle of waits, in order, each waiting for the next and the last for the first; empty if there is none.
+// The CPUs of a cycle of waits, in order, each waiting for the next and the last for the first;
+// empty if there is none.
 std::vector<uint32_t> FindCycle(const Machine& machine);
 
-// "CPU 0 -> print_lock, held by CPU 1 -> the acknowledgement of CPU 0"; for no cycle, who waits for nobody.
+// "CPU 0 -> print_lock, held by CPU 1 -> the acknowledgement of CPU 0"; for no cycle, who waits for
+// nobody.
 std::string DescribeCycle(const Machine& machine);
 
 // One sentence: which rule was broken, by whom, at which step.

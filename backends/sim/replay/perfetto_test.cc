@@ -11,8 +11,8 @@
 #include <set>
 #include <sstream>
 
-#include "backends/sim/machine/nmi_latch.h"
 #include "backends/sim/explorer/scenario.h"
+#include "backends/sim/machine/nmi_latch.h"
 #include "core/smp/console.h"
 #include "core/vmx/exit_reason.h"
 #include "gmock/gmock.h"

@@ -82,11 +82,12 @@ void Chain(ReplayResult& result) {
 
 std::string DescribeStep(const Machine& machine, ScheduleStep step) {
   const SimCpu& cpu = machine.cpu(step.cpu);
-  if (step.choice == Choice::kDeviceNmi) return absl::StrCat("a device sends CPU ", step.cpu, " an NMI");
+  if (step.choice == Choice::kDeviceNmi)
+    return absl::StrCat("a device sends CPU ", step.cpu, " an NMI");
   if (step.choice == Choice::kStep) return absl::StrCat("CPU ", step.cpu, ": ", DescribePoint(cpu));
-  const char* where = !cpu.processor().in_guest()                        ? "in root"
+  const char* where = !cpu.processor().in_guest()                      ? "in root"
                       : cpu.processor().Current() == VmcsRole::kVmcs01 ? "in L1"
-                                                                         : "in L2";
+                                                                       : "in L2";
   return absl::StrCat("CPU ", step.cpu, ": takes its NMI ", where, ", before ", DescribePoint(cpu));
 }
 
@@ -122,7 +123,8 @@ void RunInTurn(Machine& machine, ReplayResult& result) {
   }
 }
 
-absl::StatusOr<ReplayResult> Replay(const Scenario& scenario, const std::vector<ScheduleStep>& steps,
+absl::StatusOr<ReplayResult> Replay(const Scenario& scenario,
+                                    const std::vector<ScheduleStep>& steps,
                                     const std::vector<uint16_t>& marks,
                                     const ReplayOptions& options) {
   absl::StatusOr<std::unique_ptr<Machine>> machine = BuildMachine(scenario, options.keep_trace);
@@ -142,10 +144,10 @@ absl::StatusOr<ReplayResult> Replay(const Scenario& scenario, const std::vector<
     const bool possible = m.IsPossible(step.cpu, step.choice);
     const bool as_recorded = possible && (marks.empty() || marks[position] == MarkOf(m, step));
     if (!as_recorded && !result.divergence) {
-      result.divergence = {position,
-                           possible ? absl::StrCat("the code does something else here now: ",
-                                                   DescribeStep(m, step))
-                                    : WhyImpossible(m, step)};
+      result.divergence = {
+          position,
+          possible ? absl::StrCat("the code does something else here now: ", DescribeStep(m, step))
+                   : WhyImpossible(m, step)};
     }
     if (!as_recorded && !options.continue_after_divergence) break;
     if (possible) Take(m, step, result);

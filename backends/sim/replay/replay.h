@@ -9,9 +9,9 @@
 #include <vector>
 
 #include "absl/status/statusor.h"
-#include "backends/sim/machine/machine.h"
 #include "backends/sim/explorer/scenario.h"
 #include "backends/sim/explorer/schedule.h"
+#include "backends/sim/machine/machine.h"
 
 namespace nvmx::sim {
 
@@ -28,7 +28,8 @@ struct Divergence {
   std::string what;
 };
 
-// An NMI of a device that the schedule does not have, before the step of that number (counted from 0).
+// An NMI of a device that the schedule does not have, before the step of that number (counted from
+// 0).
 struct ExtraNmi {
   uint32_t cpu;
   size_t step;
@@ -57,7 +58,8 @@ struct ReplayResult {
 };
 
 // Runs the real code on all CPUs under the schedule.
-absl::StatusOr<ReplayResult> Replay(const Scenario& scenario, const std::vector<ScheduleStep>& steps,
+absl::StatusOr<ReplayResult> Replay(const Scenario& scenario,
+                                    const std::vector<ScheduleStep>& steps,
                                     const std::vector<uint16_t>& marks,
                                     const ReplayOptions& options = {});
 

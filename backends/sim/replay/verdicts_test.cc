@@ -1,14 +1,15 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// What the collection of scenarios promises: verdicts, recorded schedules, and what the reports say of them.
+// What the collection of scenarios promises: verdicts, recorded schedules, and what the reports say
+// of them.
 #include <string>
 #include <vector>
 
 #include "absl/strings/match.h"
 #include "absl/strings/str_split.h"
 #include "backends/sim/explorer/collection.h"
-#include "backends/sim/replay/diagnosis.h"
 #include "backends/sim/explorer/explorer.h"
+#include "backends/sim/replay/diagnosis.h"
 #include "backends/sim/replay/replay.h"
 #include "gtest/gtest.h"
 
@@ -100,8 +101,8 @@ TEST_P(CollectionTest, AFailureHasARecordedScheduleThatStillFits) {
   const ReplayResult result = RunSchedule(scenario, schedule);
   EXPECT_FALSE(result.divergence.has_value())
       << "step " << result.divergence->step << ": " << result.divergence->what;
-  EXPECT_EQ(result.ending, scenario.expected == Verdict::kDeadlock ? Ending::kDeadlock
-                                                                   : Ending::kComplete);
+  EXPECT_EQ(result.ending,
+            scenario.expected == Verdict::kDeadlock ? Ending::kDeadlock : Ending::kComplete);
 }
 
 TEST_P(CollectionTest, TheSameScheduleHasTheSameTrace) {
@@ -146,7 +147,8 @@ TEST(DiagnosisTest, TheMainDeadlockIsACycleOfAcknowledgementAndPrintLock) {
             "CPU 0 -> print_lock, held by CPU 1 -> CPU 1 -> the acknowledgement of CPU 0 -> CPU 0");
   EXPECT_EQ(LocksHeldBy(machine, 0), std::vector<std::string>{});
   EXPECT_EQ(LocksHeldBy(machine, 1), (std::vector<std::string>{"quiesce_lock", "print_lock"}));
-  EXPECT_TRUE(absl::StrContains(DescribeReason(machine), "consumed by its VM exit from L2 at step 34"))
+  EXPECT_TRUE(
+      absl::StrContains(DescribeReason(machine), "consumed by its VM exit from L2 at step 34"))
       << DescribeReason(machine);
   EXPECT_TRUE(absl::StrContains(DescribeLastNmi(machine, 0), "not acknowledged"));
   EXPECT_TRUE(absl::StrContains(DescribePlace(stuck.scenario, machine, 0), "raw exit reason 0"));
@@ -189,7 +191,8 @@ TEST(DoomTest, TheNmiExitDoomsTheMainDeadlock) {
   EXPECT_EQ(passing->ending, Ending::kComplete);
 }
 
-// The correct code with one of its rules broken: exploring it must fail, with a schedule that replays.
+// The correct code with one of its rules broken: exploring it must fail, with a schedule that
+// replays.
 TEST(BrokenOnPurposeTest, EachRuleOfTheProtocolIsNeeded) {
   const struct {
     const char* variant;

@@ -79,8 +79,8 @@ void SwallowedWindow::DeliverGuestNmi(Vcpu& vcpu) const {
 void SwallowedWindow::HandleNmiWindow(Vcpu& vcpu) const {
   vcpu.own.guest_nmis_pending.Add(vcpu.ports.cpu, ~uint64_t{0});
   if (vcpu.state.guest_nmis_masked != 0) return;
-  vcpu.ports.trace.Record(TraceKind::kNmiInjected,
-                          static_cast<uint64_t>(vcpu.ports.vmcs.Current()), 0);
+  vcpu.ports.trace.Record(TraceKind::kNmiInjected, static_cast<uint64_t>(vcpu.ports.vmcs.Current()),
+                          0);
   InjectNmi(vcpu);
 }
 

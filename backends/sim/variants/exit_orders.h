@@ -8,7 +8,8 @@ namespace nvmx::sim {
 
 // Historical ways to handle VM exits, in the order in which a hypervisor under repair had them.
 
-// VMCS02 has L1's pin-based controls. An L1 that does not intercept NMIs lets L2's handler swallow those of L0.
+// VMCS02 has L1's pin-based controls. An L1 that does not intercept NMIs lets L2's handler swallow
+// those of L0.
 class NmiPassthrough final : public Choreography {
  public:
   uint32_t Vmcs02PinBasedControls(uint32_t vmcs12_controls) const override;
@@ -20,13 +21,15 @@ class UnhandledNmiExit final : public Choreography {
   void HandleL2Exit(Vcpu& vcpu, RawExit raw) const override;
 };
 
-// VMCS02 is translated to VMCS12 first, MSR lists and all, and the copy of the exit reason is looked at afterwards.
+// VMCS02 is translated to VMCS12 first, MSR lists and all, and the copy of the exit reason is
+// looked at afterwards.
 class LateAcknowledgement : public Choreography {
  public:
   void HandleL2Exit(Vcpu& vcpu, RawExit raw) const override;
 };
 
-// The same with an IRET up front: NMIs are unblocked, but the one that was taken is still not acknowledged.
+// The same with an IRET up front: NMIs are unblocked, but the one that was taken is still not
+// acknowledged.
 class LateAcknowledgementUnblocked final : public LateAcknowledgement {
  public:
   void HandleL2Exit(Vcpu& vcpu, RawExit raw) const override;
@@ -44,8 +47,8 @@ class NoUnblocking final : public Choreography {
   void AfterNmiExit(Vcpu& vcpu) const override;
 };
 
-// The window for a guest NMI is armed whether or not guest NMIs are masked; a window exit while they are masked is
-// dropped, and the NMI with it.
+// The window for a guest NMI is armed whether or not guest NMIs are masked; a window exit while
+// they are masked is dropped, and the NMI with it.
 class SwallowedWindow final : public Choreography {
  public:
   void DeliverGuestNmi(Vcpu& vcpu) const override;

@@ -6,7 +6,8 @@
 
 namespace nvmx {
 
-// What the core's types forbid: to work on a VM exit that nobody has settled. Only the historical orders need it.
+// What the core's types forbid: to work on a VM exit that nobody has settled. Only the historical
+// orders need it.
 class HistoricalExitOrder {
  public:
   static ReflectableExit AssumeSettled(Vcpu& vcpu, RawExit) {

@@ -6,9 +6,11 @@
 
 namespace nvmx::sim {
 
-// Historical orders of the quiesce protocol; each breaks one of the three rules that QuiesceProtocol states.
+// Historical orders of the quiesce protocol; each breaks one of the three rules that
+// QuiesceProtocol states.
 
-// The initiator does not take the print lock: a CPU is stopped while it holds it, and the initiator prints.
+// The initiator does not take the print lock: a CPU is stopped while it holds it, and the initiator
+// prints.
 class NoPrintLock final : public QuiesceProtocol {
   void Begin(SmpContext& context) const override;
 };

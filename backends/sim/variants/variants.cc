@@ -1,8 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "backends/sim/variants/variant.h"
-
 #include "backends/sim/variants/exit_orders.h"
 #include "backends/sim/variants/quiesce_orders.h"
+#include "backends/sim/variants/variant.h"
 
 namespace nvmx::sim {
 namespace {
@@ -32,7 +31,8 @@ constexpr Variant kVariants[] = {
      kOrderedQuiesce, kLateAcknowledgement},
     {"late-acknowledgement-unblocked", "the same with an IRET before the translation",
      kOrderedQuiesce, kLateAcknowledgementUnblocked},
-    {"skipped-l2", "the late acknowledgement, but L2 is never entered", kOrderedQuiesce, kSkippedL2},
+    {"skipped-l2", "the late acknowledgement, but L2 is never entered", kOrderedQuiesce,
+     kSkippedL2},
     {"no-unblocking", "no IRET after an NMI exit", kOrderedQuiesce, kNoUnblocking},
     {"swallowed-window", "an NMI window that opens while guest NMIs are masked is dropped",
      kOrderedQuiesce, kSwallowedWindow},
