@@ -61,17 +61,6 @@ bool Interpreter::HasInstructionAt(uint64_t rip) const {
   return place && place->operation < Code(place->level).size();
 }
 
-bool Interpreter::IsOperationBoundary(uint64_t rip) const {
-  const std::optional<Place> place = PlaceOf(rip);
-  return place && place->slot == 0 && place->operation <= Code(place->level).size();
-}
-
-std::optional<size_t> Interpreter::L1Operation(uint64_t rip) const {
-  const std::optional<Place> place = PlaceOf(rip);
-  if (!place || place->level != 1 || place->operation >= program_.l1.size()) return std::nullopt;
-  return place->operation;
-}
-
 std::span<const Operation> Interpreter::Code(uint32_t level) const {
   return level == 1 ? program_.l1 : program_.l2;
 }

@@ -35,14 +35,8 @@ class Interpreter {
   // Executes the instruction at cpu.Rip(); in a handler, logs the event and executes IRET.
   StepResult Step(GuestCpu& cpu);
 
-  // True if RIP is at the first instruction of an operation of L1 or L2, or at the end of either.
-  bool IsOperationBoundary(uint64_t rip) const;
-
   // True if Step() would execute something there: code of L1 or L2, or a handler.
   bool HasInstructionAt(uint64_t rip) const;
-
-  // The operation of L1 that has an instruction at RIP; nothing outside the code of L1.
-  std::optional<size_t> L1Operation(uint64_t rip) const;
 
  private:
   // An address in the code of L1 or L2.

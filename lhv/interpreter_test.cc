@@ -445,24 +445,15 @@ TEST_F(InterpreterTest, AnOperationWithoutInstructionsIsPassedOver) {
   EXPECT_THAT(ExecutedKinds(), ElementsAre(InstructionKind::kNop));
 }
 
-TEST_F(InterpreterTest, BoundariesAreTheFirstInstructionsAndTheEnds) {
+TEST_F(InterpreterTest, CodeAndHandlersHaveInstructionsAndTheEndsHaveNone) {
   Load({kNop, kAdvance}, {kNop});
-  EXPECT_TRUE(interpreter_->IsOperationBoundary(L1(0)));
-  EXPECT_TRUE(interpreter_->IsOperationBoundary(L1(1)));
-  EXPECT_TRUE(interpreter_->IsOperationBoundary(L1(2)));
-  EXPECT_TRUE(interpreter_->IsOperationBoundary(L2(1)));
-  EXPECT_FALSE(interpreter_->IsOperationBoundary(L1(1, 2)));
-  EXPECT_FALSE(interpreter_->IsOperationBoundary(L1(3)));
-  EXPECT_FALSE(interpreter_->IsOperationBoundary(kL1HandlerBase));
-}
-
-TEST_F(InterpreterTest, OperationsOfL1AreFoundByTheirInstructions) {
-  Load({kNop, kAdvance}, {kNop});
-  EXPECT_EQ(interpreter_->L1Operation(L1(0)), 0u);
-  EXPECT_EQ(interpreter_->L1Operation(L1(1, 4)), 1u);
-  EXPECT_EQ(interpreter_->L1Operation(L1(2)), std::nullopt);
-  EXPECT_EQ(interpreter_->L1Operation(L2(0)), std::nullopt);
-  EXPECT_EQ(interpreter_->L1Operation(kL1HandlerBase), std::nullopt);
+  EXPECT_TRUE(interpreter_->HasInstructionAt(L1(0)));
+  EXPECT_TRUE(interpreter_->HasInstructionAt(L1(1, 4)));
+  EXPECT_TRUE(interpreter_->HasInstructionAt(L2(0)));
+  EXPECT_TRUE(interpreter_->HasInstructionAt(kL1HandlerBase));
+  EXPECT_FALSE(interpreter_->HasInstructionAt(L1(2)));
+  EXPECT_FALSE(interpreter_->HasInstructionAt(L2(1)));
+  EXPECT_FALSE(interpreter_->HasInstructionAt(0));
 }
 
 }  // namespace

@@ -21,12 +21,6 @@ uint32_t InterruptibilityState(Vcpu& vcpu) {
   return static_cast<uint32_t>(vcpu.ports.vmcs.Read(VmcsField::kGuestInterruptibilityState));
 }
 
-bool InjectionPending(Vcpu& vcpu) {
-  return InterruptionInformation(static_cast<uint32_t>(vcpu.ports.vmcs.Read(
-                                     VmcsField::kVmEntryInterruptionInformation)))
-      .valid();
-}
-
 bool L2Runs(const Vcpu& vcpu) { return vcpu.state.operation == VmxOperation::kNonRoot; }
 
 // Whether NMIs are blocked in L2 in such a way that no instruction of L2 ends it: IRET does not,
@@ -80,6 +74,12 @@ bool TryDeliver(Vcpu& vcpu) {
 }
 
 }  // namespace
+
+bool InjectionPending(Vcpu& vcpu) {
+  return InterruptionInformation(static_cast<uint32_t>(vcpu.ports.vmcs.Read(
+                                     VmcsField::kVmEntryInterruptionInformation)))
+      .valid();
+}
 
 bool L1WantsNmiWindow(const Vcpu& vcpu) {
   return (vcpu.state.vmcs12.Get<VmcsField::kPrimaryProcessorBasedControls>() &

@@ -14,7 +14,7 @@ namespace nvmx {
 //   L1 uses virtual NMIs;
 // - virtual blocking in L2: bit 3 of VMCS02's interruptibility state if L1 uses virtual NMIs.
 // SDM Vol. 3C, 25.6.1 "Pin-Based VM-Execution Controls", 27.3.1.5 "Checks on Guest Non-Register
-// State", 27.7.1.2 "Details of Vectored-Event Injection"; 28.2 (NMIs and VM exits).
+// State", 27.6.1.2 "Details of Vectored-Event Injection".
 
 // Gives one pending guest NMI to whoever is about to run: injects it, or makes it a VM exit from L2
 // to L1, or, while it cannot be given, arranges an NMI-window exit. Called last before each VM
@@ -23,6 +23,9 @@ void DeliverPendingGuestNmi(Vcpu& vcpu);
 
 // Switches the "NMI-window exiting" control of the current VMCS.
 void SetNmiWindowExiting(Vcpu& vcpu, bool on);
+
+// Whether the next VM entry with the current VMCS injects an event already.
+bool InjectionPending(Vcpu& vcpu);
 
 // Puts an NMI into the entry-injection field of the current VMCS.
 void InjectNmi(Vcpu& vcpu);

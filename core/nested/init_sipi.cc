@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "core/nested/init_sipi.h"
 
+#include "core/nested/guest_nmi.h"
 #include "core/nested/nested_exit.h"
 #include "core/vmx/controls.h"
 #include "core/vmx/exit_reason.h"
@@ -110,12 +111,6 @@ void ResetL1(Vcpu& vcpu) {
   vcpu.state.registers[static_cast<size_t>(GeneralRegister::kRdx)] =
       vcpu.ports.cpu.Cpuid(kSignatureLeaf, 0).eax;
   vcpu.state.cr2 = 0;
-}
-
-bool InjectionPending(Vcpu& vcpu) {
-  return InterruptionInformation(static_cast<uint32_t>(vcpu.ports.vmcs.Read(
-                                     VmcsField::kVmEntryInterruptionInformation)))
-      .valid();
 }
 
 }  // namespace

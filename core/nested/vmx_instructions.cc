@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "core/nested/vmx_instructions.h"
 
+#include "core/nested/entry_conditions.h"
 #include "core/nested/nested_entry.h"
 #include "core/nested/operand.h"
 #include "core/nested/vmcs12_region.h"
@@ -57,10 +58,6 @@ bool HasRevision(Vcpu& vcpu, uint64_t address) {
   uint32_t revision = 0;
   return vcpu.ports.memory.ReadValue(GuestPhysicalAddress{address}, revision) &&
          revision == kVmcs12Revision;
-}
-
-bool HonoursFixedBits(uint64_t value, uint64_t fixed0, uint64_t fixed1) {
-  return (fixed0 & ~value) == 0 && (value & ~fixed1) == 0;
 }
 
 // "VMXON—Enter VMX Operation". #UD without CR4.VMXE; #GP for CPL, CR0 and CR4 fixed bits.
