@@ -296,16 +296,14 @@ uint64_t SimCpu::PrivateDigest() {
 }
 
 SimCpu::Key SimCpu::LocalKey() {
-  uint64_t words[8] = {PrivateDigest(),
-                       XXH3_64bits(control_.data(), control_.size() * sizeof(uint64_t)),
-                       static_cast<uint64_t>(point_.kind) << 16 |
-                           static_cast<uint64_t>(point_.operation) << 8 |
-                           static_cast<uint64_t>(point_.comparison),
-                       reinterpret_cast<uintptr_t>(point_.cell),
-                       point_.wanted,
-                       nmi_unsettled_,
-                       0,
-                       0};
+  const uint64_t words[] = {PrivateDigest(),
+                            XXH3_64bits(control_.data(), control_.size() * sizeof(uint64_t)),
+                            static_cast<uint64_t>(point_.kind) << 16 |
+                                static_cast<uint64_t>(point_.operation) << 8 |
+                                static_cast<uint64_t>(point_.comparison),
+                            reinterpret_cast<uintptr_t>(point_.cell),
+                            point_.wanted,
+                            nmi_unsettled_};
   const XXH128_hash_t key = XXH3_128bits(words, sizeof words);
   return {key.low64, key.high64};
 }
