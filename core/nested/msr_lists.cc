@@ -81,8 +81,8 @@ FailedMsrListEntry LoadMsrsOnExit(Vcpu& vcpu, const MsrList& list) { return Load
 bool IsAcceptableMsrList(const Capabilities& capabilities, uint64_t address, uint64_t count) {
   if (count == 0) return true;
   if (count > MaximumMsrListEntries(capabilities.misc)) return false;
-  if (!IsAligned(address, sizeof(MsrListEntry))) return false;
-  return IsWithinWidth(address, count * sizeof(MsrListEntry),
+  if (!IsAligned(address, kMsrListAlignment)) return false;
+  return IsWithinWidth(address, MsrListLength(static_cast<uint32_t>(count)),
                        static_cast<unsigned>(capabilities.physical_address_width));
 }
 

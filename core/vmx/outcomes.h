@@ -1,8 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// The three error languages, which never share an integer: what L1 observes of a VMX instruction
-// (VmxOutcome), what became of a VM entry (EntryOutcome), and what the backend could not do
-// (PortError).
+// The error languages of L1, which never share an integer: what it observes of a VMX instruction
+// (VmxOutcome), and what became of a VM entry (EntryOutcome).
 #ifndef NVMX_CORE_VMX_OUTCOMES_H_
 #define NVMX_CORE_VMX_OUTCOMES_H_
 
@@ -124,40 +123,6 @@ class EntryOutcome {
   uint64_t qualification_;
   const char* rule_;
 };
-
-// What a backend could not do. Never shown to L1: the core decides what L1 sees instead.
-enum class PortError : uint8_t {
-  kNoMemory,           // nothing is at that physical address
-  kProtectedMemory,    // the physical address belongs to L0
-  kMsrAccessFaults,    // RDMSR or WRMSR is #GP
-  kUnsupportedField,   // the CPU's VMCS does not have the field
-  kNoCurrentVmcs,      // no VMCS is loaded that the access could mean
-  kInstructionFailed,  // a VMX instruction that L0 executed failed
-  kExhausted,          // the storage that the caller lent is full
-  kNotSupported,       // this backend cannot do it at all
-};
-
-constexpr const char* Name(PortError error) {
-  switch (error) {
-    case PortError::kNoMemory:
-      return "no memory at the physical address";
-    case PortError::kProtectedMemory:
-      return "the physical address belongs to L0";
-    case PortError::kMsrAccessFaults:
-      return "the MSR access causes a fault";
-    case PortError::kUnsupportedField:
-      return "the VMCS does not have the field";
-    case PortError::kNoCurrentVmcs:
-      return "no current VMCS";
-    case PortError::kInstructionFailed:
-      return "a VMX instruction of L0 failed";
-    case PortError::kExhausted:
-      return "storage exhausted";
-    case PortError::kNotSupported:
-      return "not supported by the backend";
-  }
-  return "unknown";
-}
 
 }  // namespace nvmx
 

@@ -23,7 +23,7 @@ void ForEachSuccessor(GlobalModel& model, const StateTable& table, const GlobalS
                       Visit visit) {
   for (uint8_t cpu = 0; cpu < model.cpu_count(); ++cpu) {
     if (model.IsTwinOfPredecessor(state, cpu)) continue;
-    for (Choice choice : {Choice::kStep, Choice::kTakeNmi, Choice::kDeviceNmi}) {
+    for (Choice choice : kAllChoices) {
       if (!model.IsPossible(state, cpu, choice)) continue;
       GlobalState next = state;
       GlobalEffects effects;
@@ -125,7 +125,7 @@ std::vector<ScheduleStep> WayToGoodEnd(GlobalModel& model, const StateTable& tab
     const uint32_t wanted = steps[at] - 1;
     bool found = false;
     for (uint8_t cpu = 0; cpu < model.cpu_count() && !found; ++cpu) {
-      for (Choice choice : {Choice::kStep, Choice::kTakeNmi, Choice::kDeviceNmi}) {
+      for (Choice choice : kAllChoices) {
         if (!model.IsPossible(state, cpu, choice)) continue;
         GlobalState next = state;
         GlobalEffects effects;

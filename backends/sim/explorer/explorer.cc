@@ -83,7 +83,7 @@ class Search {
     }
     for (uint8_t cpu = 0; cpu < model_.cpu_count(); ++cpu) {
       if (model_.IsTwinOfPredecessor(state, cpu)) continue;
-      for (Choice choice : {Choice::kStep, Choice::kTakeNmi, Choice::kDeviceNmi}) {
+      for (Choice choice : kAllChoices) {
         if (!model_.IsPossible(state, cpu, choice)) continue;
         GlobalState next = state;
         GlobalEffects effects;

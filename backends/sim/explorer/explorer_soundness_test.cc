@@ -20,8 +20,6 @@
 namespace nvmx::sim {
 namespace {
 
-constexpr Choice kChoices[] = {Choice::kStep, Choice::kTakeNmi, Choice::kDeviceNmi};
-
 struct GraphSize {
   size_t states = 0;
   size_t transitions = 0;
@@ -174,7 +172,7 @@ GraphSize CountTheSlowWay(const Scenario& scenario) {
     std::vector<ScheduleStep> possible;
     bool can_move = false;
     for (uint8_t cpu = 0; cpu < machine.cpu_count(); ++cpu) {
-      for (Choice choice : kChoices) {
+      for (Choice choice : kAllChoices) {
         if (!machine.IsPossible({cpu, choice})) continue;
         possible.push_back({cpu, choice});
         can_move |= choice != Choice::kDeviceNmi;
@@ -210,7 +208,7 @@ GraphSize CountInTheModel(const Scenario& scenario) {
       if ((*model)->JudgeTerminal(state) == Verdict::kDeadlock) ++size.deadlocks;
     }
     for (uint8_t cpu = 0; cpu < scenario.cpus; ++cpu) {
-      for (Choice choice : kChoices) {
+      for (Choice choice : kAllChoices) {
         if (!(*model)->IsPossible(state, cpu, choice)) continue;
         GlobalState next = state;
         GlobalEffects effects;
@@ -324,7 +322,7 @@ TEST(Canonical, IsTheSameForAllNumberingsOfTheCpus) {
   GlobalState state = (*model)->Initial();
   for (int step = 0; step < 400 && !(*model)->IsTerminal(state); ++step) {
     const auto cpu = static_cast<uint8_t>(random() % 3);
-    const Choice choice = kChoices[random() % 2];
+    const Choice choice = kAllChoices[random() % 2];
     if (!(*model)->IsPossible(state, cpu, choice)) continue;
     GlobalEffects effects;
     ASSERT_TRUE((*model)->Apply(state, cpu, choice, effects));

@@ -32,7 +32,6 @@ class Random {
   uint64_t state_;
 };
 
-constexpr Choice kChoices[] = {Choice::kStep, Choice::kTakeNmi, Choice::kDeviceNmi};
 constexpr size_t kActors = 2 * kMaxExploredCpus;
 
 // A CPU is one actor, and the devices that may interrupt it are another.
@@ -96,7 +95,7 @@ void Keep(HuntResult& result, Verdict verdict, const std::vector<ScheduleStep>& 
 std::vector<ScheduleStep> PossibleSteps(const GlobalModel& model, const GlobalState& state) {
   std::vector<ScheduleStep> possible;
   for (uint8_t cpu = 0; cpu < model.cpu_count(); ++cpu) {
-    for (Choice choice : kChoices) {
+    for (Choice choice : kAllChoices) {
       if (model.IsPossible(state, cpu, choice)) possible.push_back({cpu, choice});
     }
   }

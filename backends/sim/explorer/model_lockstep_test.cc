@@ -12,7 +12,6 @@
 namespace nvmx::sim {
 namespace {
 
-constexpr Choice kChoices[] = {Choice::kStep, Choice::kTakeNmi, Choice::kDeviceNmi};
 constexpr int kMaxSteps = 600;
 
 // Everything that the model says of the state, against the machine.
@@ -69,7 +68,7 @@ int Walk(const Scenario& scenario, GlobalModel& model, std::mt19937& random) {
     if (testing::Test::HasFailure()) return length;
     std::vector<ScheduleStep> possible;
     for (uint8_t cpu = 0; cpu < machine.cpu_count(); ++cpu) {
-      for (Choice choice : kChoices) {
+      for (Choice choice : kAllChoices) {
         const bool is_possible =
             choice == Choice::kDeviceNmi ? device_nmis != 0 : machine.IsPossible(cpu, choice);
         EXPECT_EQ(model.IsPossible(state, cpu, choice), is_possible);

@@ -23,7 +23,7 @@ class Memory {
   bool Read(uint64_t address, std::span<std::byte> bytes) const;
   bool Write(uint64_t address, std::span<const std::byte> bytes);
 
-  // The CPU whose window holds the address; nothing outside the windows.
+  // Whether all the bytes lie in the windows, which follow each other without a gap.
   bool IsBacked(uint64_t address, uint64_t length) const;
 
   // A digest of the contents of one CPU's window. Costs what changed since the last call.

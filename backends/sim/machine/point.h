@@ -41,6 +41,9 @@ enum class Choice : uint8_t {
   kDeviceNmi,  // a device sends it an NMI; the CPU itself does nothing
 };
 
+// In the order in which they are tried.
+inline constexpr Choice kAllChoices[] = {Choice::kStep, Choice::kTakeNmi, Choice::kDeviceNmi};
+
 }  // namespace nvmx::sim
 
 #endif  // NVMX_BACKENDS_SIM_MACHINE_POINT_H_

@@ -89,7 +89,6 @@ uint64_t Processor::ScratchRegister() const { return state_.registers[kScratch];
 void Processor::SetScratchRegister(uint64_t value) { state_.registers[kScratch] = value; }
 
 InstructionEnd Processor::Execute(const Instruction& instruction) {
-  state_.tsc += tsc_step_;
   const uint64_t next = Rip() + lhv::kInstructionBytes;
   const uint64_t vmcs_before = state_.current_vmcs;
   const uint64_t frames_before = Stack().count;

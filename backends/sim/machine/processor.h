@@ -53,7 +53,7 @@ class Processor final : public lhv::GuestCpu {
   // VMLAUNCH or VMRESUME, whichever the launch state wants. Returns when the entry is complete, or
   // with the processor back in root operation if it failed. SDM Vol. 3C, chapter 27 "VM Entries".
   void EnterGuest();
-  // RDTSC.
+  // RDTSC. The counter stands still but for WRMSR: time is no part of a schedule.
   uint64_t ReadTsc() { return state_.tsc; }
 
   // --- The guest. `Execute` and the rest of GuestCpu are what lhv's interpreter drives.
@@ -87,11 +87,8 @@ class Processor final : public lhv::GuestCpu {
   void ExitForSipi(uint8_t vector);
   // The guest executes instructions: not halted, not shut down.
   bool IsActive() const;
-  // The guest rests until an event: the end of its program, as HLT.
+  // Non-root operation: a guest runs, L1 or L2.
   bool in_guest() const { return state_.operation == Operation::kNonRoot; }
-
-  // How much the time-stamp counter advances with each guest instruction.
-  void set_tsc_step(uint64_t step) { tsc_step_ = step; }
 
  private:
   struct ExitInformation {
@@ -138,7 +135,6 @@ class Processor final : public lhv::GuestCpu {
   Memory& memory_;
   Platform& platform_;
   const Capabilities capabilities_;
-  uint64_t tsc_step_ = 0;
   ProcessorState state_{};
 };
 

@@ -307,10 +307,10 @@ TEST_F(ProcessorInstruction, AnInterruptEndsHltButNotShutdownNorWaitForSipi) {
   EXPECT_TRUE(cpu_.IsActive());
 }
 
-TEST_F(ProcessorInstruction, TheTimeStampCounterAdvancesByItsStep) {
-  EXPECT_EQ(cpu_.ReadTsc(), 0u);
-  cpu_.set_tsc_step(3);
+TEST_F(ProcessorInstruction, TheTimeStampCounterStandsStillUntilItIsWritten) {
   Execute(InstructionKind::kNop);
+  EXPECT_EQ(cpu_.ReadTsc(), 0u);
+  EXPECT_TRUE(cpu_.WriteMsr(Index(Msr::IA32_TIME_STAMP_COUNTER), 6));
   Execute(InstructionKind::kNop);
   EXPECT_EQ(cpu_.ReadTsc(), 6u);
 }
