@@ -107,8 +107,9 @@ std::string OperationText(const CpuProgram& program, const Operation& operation)
       return "cli";
     case OperationKind::kNop:
       return "nop";
+    default:
+      return "unknown operation";
   }
-  return "unknown operation";
 }
 
 // What a person tells programs apart by; the addresses in qwords differ from CPU to CPU.

@@ -49,7 +49,7 @@ class FakeGuestCpu final : public GuestCpu {
   }
   uint64_t Rip() const override { return rip; }
   void Jump(uint64_t to) override { rip = to; }
-  EventFrame TopFrame() const override { return frames.back(); }
+  EventFrame TopFrame(uint8_t) const override { return frames.back(); }
   void SetResumeRip(uint64_t to) override { frames.back().rip = to; }
   uint64_t ScratchRegister() const override { return scratch; }
   void SetScratchRegister(uint64_t value) override { scratch = value; }

@@ -4,6 +4,9 @@
 
 #include <cstdint>
 
+#include "core/x86/general_register.h"
+#include "core/x86/segment.h"
+
 namespace nvmx::lhv {
 
 enum class InstructionKind : uint8_t {
@@ -29,15 +32,86 @@ enum class InstructionKind : uint8_t {
   kSti,          // with blocking by STI, if interrupts were masked
   kCli,
   kNop,
+  kInvept,     // first: type, second and third: low and high 64 bits of the descriptor
+  kInvvpid,    // first: type, second and third: low and high 64 bits of the descriptor
+  kInvpcid,    // first: type, second and third: low and high 64 bits of the descriptor
+  kVmfunc,     // first: EAX, second: ECX
+  kMovToCr,    // width: number of the control register (0, 2, 3, 4, 8), first: value
+  kMovFromCr,  // width: number of the control register
+  kClts,
+  kLmsw,  // first: source operand
+  kSmsw,
+  kMovToDr,    // width: number of the debug register, first: value
+  kMovFromDr,  // width: number of the debug register
+  kRdtsc,
+  kRdtscp,
+  kRdpmc,   // first: ECX
+  kIn,      // width: bytes, first: port
+  kOut,     // width: bytes, first: port, second: value
+  kInvlpg,  // first: linear address
+  kPause,
+  kMonitor,  // first: linear address
+  kMwait,
+  kWbinvd,
+  kInvd,
+  kXgetbv,  // first: XCR
+  kXsetbv,  // first: XCR, second: value
+  kRdrand,
+  kRdseed,
+  kSgdt,  // first: address of the ten bytes that take it
+  kSidt,  // first: address of the ten bytes that take it
+  kLgdt,  // first: address of the ten bytes
+  kLidt,  // first: address of the ten bytes
+  kSldt,
+  kStr,
+  kLldt,  // first: selector
+  kLtr,   // first: selector
+  kUd2,
+  kInt,  // first: vector
+  kInt3,
+  kInt1,
+  kDivideByZero,   // DIV with a divisor of 0
+  kMovSs,          // MOV SS of the selector that is there: blocking by MOV SS
+  kPopf,           // first: RFLAGS
+  kFetch,          // first: linear address; control goes there and comes back at once: the code there
+                   // must be JMP R11 (bytes 41 FF E3), any other is an undefined opcode
+  kHandlerReturn,  // leaves a handler as IRET does, but by POPF and RET: blocking by NMI stays
+  kGetsec,
+  kRsm,
 };
 
-// One instruction. The operands lie in registers or, for addresses, in memory at linear addresses
-// that equal the physical ones.
+// How the memory or register operand of a VMX instruction is encoded.
+struct Operand {
+  enum class Kind : uint8_t {
+    kDefault,   // as the machine likes it: where the value is one of the instruction's own operands
+    kMemory,    // at segment:offset
+    kRegister,  // `general_register`; VMREAD and VMWRITE only
+  };
+  // Which of base, index * scale and displacement the effective address `offset` is the sum of.
+  enum class Shape : uint8_t {
+    kDisplacement,
+    kBase,
+    kBaseDisplacement,
+    kIndexDisplacement,      // scaled by 4
+    kBaseIndexDisplacement,  // scaled by 8
+    kRspDisplacement,
+  };
+  Kind kind = Kind::kDefault;
+  Shape shape = Shape::kDisplacement;
+  SegmentRegister segment = SegmentRegister::kDs;
+  GeneralRegister general_register = GeneralRegister::kRbx;
+  bool has_32_bit_address = false;
+  uint64_t offset = 0;
+};
+
+// One instruction. Its operands lie in registers or, for addresses, in memory at linear addresses.
 struct Instruction {
   InstructionKind kind = InstructionKind::kNop;
-  uint8_t width = 0;  // of a memory access: 1, 2, 4 or 8 bytes
+  uint8_t width = 0;  // of a memory or I/O access: 1, 2, 4 or 8 bytes; of MOV CR and DR: the number
   uint64_t first = 0;
   uint64_t second = 0;
+  uint64_t third = 0;
+  Operand operand = {};
 };
 
 // The operand of kSendIpi: the format of the ICR in x2APIC mode, but bits 63:32 name the
@@ -69,7 +143,8 @@ struct InstructionEnd {
   // SDM Vol. 3C, 31.2 "Conventions".
   bool carry = false;
   bool zero = false;
-  // What RDMSR, VMREAD, VMPTRST or the memory read gave; CPUID: EAX in bits 31:0, EBX in 63:32.
+  // What RDMSR, VMREAD, VMPTRST, the memory read, or any other instruction that reads gave; CPUID:
+  // EAX in bits 31:0, EBX in 63:32; SGDT and SIDT: the base.
   uint64_t value = 0;
 };
 
@@ -91,8 +166,10 @@ class GuestCpu {
   virtual uint64_t Rip() const = 0;
   // Continues at `rip`, as JMP does.
   virtual void Jump(uint64_t rip) = 0;
-  // What the event that led to the running handler saved.
-  virtual EventFrame TopFrame() const = 0;
+  // What the event that led to the running handler, which is the one of `vector`, saved on the
+  // stack. Whether there is an error code follows from RSP: the processor aligned it to 16 bytes
+  // before it pushed five or six times eight bytes.
+  virtual EventFrame TopFrame(uint8_t vector) const = 0;
   // Changes the RIP in that frame, where IRET will continue.
   virtual void SetResumeRip(uint64_t rip) = 0;
   // One general-purpose register that the interpreter keeps values in between the instructions of

@@ -52,8 +52,9 @@ std::string InstructionText(const Instruction& instruction) {
       return absl::StrCat("send IPI ", number);
     case InstructionKind::kNop:
       return "NOP";
+    default:
+      return "unknown instruction";
   }
-  return "unknown instruction";
 }
 
 }  // namespace nvmx::lhv

@@ -151,7 +151,7 @@ InstructionEnd Interpreter::RunErrorRead(GuestCpu& cpu, const Place& place) {
 }
 
 InstructionEnd Interpreter::RunHandler(GuestCpu& cpu, uint32_t level, uint8_t vector) {
-  const EventFrame frame = cpu.TopFrame();
+  const EventFrame frame = cpu.TopFrame(vector);
   const std::optional<Place> interrupted = PlaceOf(frame.rip);
   if (IsFault(vector) && interrupted) {
     // The end of the operation, not the next operation: this step is repeated if something takes

@@ -23,6 +23,9 @@ inline constexpr uint64_t kMaxOperations = (kL2CodeBase - kL1CodeBase) / kOperat
 // The handler of vector v, in L1 and in L2, begins at base + v * kHandlerBytes.
 inline constexpr uint64_t kL1HandlerBase = 0x3000'0000;
 inline constexpr uint64_t kL2HandlerBase = 0x3800'0000;
+// The same for handlers that return without IRET, so that NMIs stay blocked.
+inline constexpr uint64_t kL1BareHandlerBase = 0x3400'0000;
+inline constexpr uint64_t kL2BareHandlerBase = 0x3C00'0000;
 inline constexpr uint64_t kHandlerBytes = 0x1000;
 inline constexpr uint64_t kVectorCount = 256;
 

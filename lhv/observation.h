@@ -21,6 +21,8 @@ enum class ObservationKind : uint32_t {
   kInterrupt,      // selector: vector, value: as for kNmi
   kVmExit,         // one field about a VM exit that L1 sees; selector: encoding, value: content
   kDone,           // the level has no more operations
+  kReadValue,      // what any other instruction read; selector: InstructionKind, value, extra: its
+                   // first operand
 };
 
 // The operation of an event that interrupted no operation but another handler.

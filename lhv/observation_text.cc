@@ -79,6 +79,8 @@ std::string Event(const Observation& observation) {
                           " = ", FieldValueText(observation.selector, observation.value));
     case ObservationKind::kDone:
       return "done";
+    case ObservationKind::kReadValue:
+      return absl::StrCat(FailedInstructionText(observation), " = ", Hex(observation.value));
   }
   return "unknown observation";
 }

@@ -233,8 +233,9 @@ Instruction InstructionAt(const Operation& operation, size_t number,
       return {.kind = kCli};
     case OperationKind::kNop:
       return {.kind = kNop};
+    default:
+      return {};
   }
-  return {};
 }
 
 uint64_t ScratchAfter(const Operation& operation, size_t number, uint64_t scratch, uint64_t value) {

@@ -42,11 +42,64 @@ enum class OperationKind : uint16_t {
   kSti,
   kCli,
   kNop,
+  kInvept,         // selector: type, value: EPTP, extra: high half of the descriptor
+  kInvvpid,        // selector: type, value: linear address, extra: low half of the descriptor (VPID)
+  kInvpcid,        // selector: type, value: linear address, extra: low half of the descriptor (PCID)
+  kVmfunc,         // selector: EAX, value: ECX
+  kMovToCr,        // selector: number, value
+  kMovFromCr,      // selector: number
+  kClts,
+  kLmsw,  // value
+  kSmsw,
+  kMovToDr,    // selector: number, value
+  kMovFromDr,  // selector: number
+  kRdtsc,
+  kRdtscp,
+  kRdpmc,   // selector: ECX
+  kIn,      // selector: width in bytes, value: port
+  kOut,     // selector: width in bytes, value: port, extra: what is written
+  kInvlpg,  // value: linear address
+  kPause,
+  kMonitor,  // value: linear address
+  kMwait,
+  kWbinvd,
+  kInvd,
+  kXgetbv,  // selector: XCR
+  kXsetbv,  // selector: XCR, value
+  kRdrand,
+  kRdseed,
+  kSgdt,  // value: address
+  kSidt,  // value: address
+  kLgdt,  // value: address
+  kLidt,  // value: address
+  kSldt,
+  kStr,
+  kLldt,  // value: selector
+  kLtr,   // value: selector
+  kUd2,
+  kInt,  // selector: vector
+  kInt3,
+  kInt1,
+  kDivideByZero,
+  kMovSs,
+  kPopf,           // value: RFLAGS
+  kFetch,          // value: linear address
+  kHandlerReturn,  // never in a program: how a handler that keeps NMIs blocked ends
+  kGetsec,
+  kRsm,
+  kSetHandler,  // selector: vector, value: offset in the window of the gate's IDT, extra: 1 if the
+                // handler is to return without IRET; rewrites the gate
 };
 
 // Bits of Operation::flags.
 // `value` is an offset in the window of the CPU.
 inline constexpr uint16_t kValueIsWindowOffset = 1 << 0;
+// `extra` is one.
+inline constexpr uint16_t kExtraIsWindowOffset = 1 << 1;
+// `operand` says how the memory or register operand is encoded (lhv/operand.h packs it); the offset
+// in it is one in the window of the CPU if kOperandIsWindowOffset is set too.
+inline constexpr uint16_t kHasOperand = 1 << 2;
+inline constexpr uint16_t kOperandIsWindowOffset = 1 << 3;
 
 // Destinations of the operations that send; all others are CPU numbers.
 inline constexpr uint32_t kToSelf = 0xFFFF'FFFE;
@@ -58,6 +111,7 @@ struct Operation {
   uint32_t selector = 0;
   uint64_t value = 0;
   uint64_t extra = 0;
+  uint64_t operand = 0;
 
   friend constexpr bool operator==(const Operation&, const Operation&) = default;
 };

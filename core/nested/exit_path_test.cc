@@ -186,7 +186,7 @@ TEST(SettleExitTest, TouchesTheExitReasonTheInterruptionInformationAndTheCellsOn
   EXPECT_CALL(cpu, BeforeSharedAccess(access(system.quiesce.acknowledged, SharedOperation::kAdd)));
   EXPECT_CALL(trace, Record(TraceKind::kNmiAcknowledged, 1, _));
   EXPECT_CALL(cpu, SpinUntil(testing::Field(&SpinCondition::cell, &system.quiesce.resume_signal)));
-  EXPECT_CALL(cpu, InvalidateEpt());
+  EXPECT_CALL(cpu, Invalidate(Invalidation{}));
   EXPECT_CALL(cpu, BeforeSharedAccess(access(system.quiesce.resumed, SharedOperation::kAdd)));
   EXPECT_CALL(cpu, UnblockNmi());
   EXPECT_FALSE(SettleExit(vcpu, RawExit::FromHardware(VmcsRole::kVmcs02)).has_value());

@@ -31,7 +31,7 @@ void CommitMemoryTypes(Vcpu& vcpu) {
   vcpu.system.ept01_memory_types.Store(vcpu.ports.cpu, world, vcpu.state.mtrr);
   vcpu.ports.trace.Record(TraceKind::kMemoryTypesChanged, 0, 0);
   PrintLine(smp, LogLine::kMemoryTypesChanged, vcpu.ports.cpu.Index());
-  vcpu.ports.cpu.InvalidateEpt();
+  vcpu.ports.cpu.Invalidate({.kind = Invalidation::Kind::kEptAllContexts});
   vcpu.quiesce.Resume(smp, std::move(world));
 }
 

@@ -6,6 +6,7 @@
 #include <cstdint>
 #include <type_traits>
 
+#include "core/nested/host_pages.h"
 #include "core/ports/ports.h"
 #include "core/smp/quiesce.h"
 #include "core/smp/system.h"
@@ -71,6 +72,8 @@ struct Vcpu {
   const QuiesceProtocol& quiesce;
   const Choreography& choreography;
   const Embedder& embedder;
+  // Empty if L1 is offered nothing that needs them.
+  HostPages host_pages = {};
 
   SmpContext smp() { return {ports.cpu, ports.apic, ports.trace, system, own}; }
 };

@@ -44,6 +44,25 @@ struct CpuidRegisters {
   uint32_t eax, ebx, ecx, edx;
 };
 
+// Cached translations that are to be dropped. SDM Vol. 3C, 29.4.3.1 "Operations that Invalidate
+// Cached Mappings"; 31.3, "INVEPT", "INVVPID".
+struct Invalidation {
+  enum class Kind : uint8_t {
+    kEptSingleContext,                      // INVEPT type 1, of `eptp`
+    kEptAllContexts,                        // INVEPT type 2
+    kVpidIndividualAddress,                 // INVVPID type 0, of `vpid` and `linear`
+    kVpidSingleContext,                     // INVVPID type 1, of `vpid`
+    kVpidAllContexts,                       // INVVPID type 2
+    kVpidSingleContextRetainingGlobals,     // INVVPID type 3, of `vpid`
+  };
+  Kind kind = Kind::kEptAllContexts;
+  uint64_t eptp = 0;  // a value of the EPT-pointer field
+  uint16_t vpid = 0;  // not 0
+  uint64_t linear = 0;
+
+  friend constexpr bool operator==(const Invalidation&, const Invalidation&) = default;
+};
+
 // The logical processor that runs L0, in VMX root operation.
 class Cpu {
  public:
@@ -58,8 +77,10 @@ class Cpu {
   // Ends blocking by NMI, as an IRET to the next instruction does. A latched NMI is taken before
   // this returns.
   virtual void UnblockNmi() = 0;
-  // Drops every translation of this processor that was derived from EPT (INVEPT, all contexts).
-  virtual void InvalidateEpt() = 0;
+  // INVEPT or INVVPID. A kind that the processor does not have is widened to one that it has.
+  virtual void Invalidate(const Invalidation& invalidation) = 0;
+  // XSETBV of XCR0 with a value that is valid for the processor; L1 and L2 run with it.
+  virtual void WriteXcr0(uint64_t value) = 0;
   // Called before each Shared<T> operation; the access follows before the next call of any port.
   virtual void BeforeSharedAccess(const SharedAccess& access) = 0;
   // Returns when the condition holds; NMIs are taken meanwhile if they are not blocked.

@@ -72,7 +72,7 @@ void QuiesceProtocol::StandStill(SmpContext& context) {
   quiesce.resume_signal.SpinUntilEquals(context.cpu, 1);
   // What the initiator changed may be cached here; nothing of the guest may run before that is
   // gone.
-  context.cpu.InvalidateEpt();
+  context.cpu.Invalidate({.kind = Invalidation::Kind::kEptAllContexts});
   quiesce.resumed.Add(context.cpu, 1);
 }
 

@@ -108,7 +108,8 @@ TEST_F(SharedTest, AcquireWaitsAgainIfAnotherCpuWasFaster) {
     bool WriteMsr(uint32_t, uint64_t) override { return false; }
     CpuidRegisters Cpuid(uint32_t, uint32_t) override { return {}; }
     void UnblockNmi() override {}
-    void InvalidateEpt() override {}
+    void Invalidate(const Invalidation&) override {}
+    void WriteXcr0(uint64_t) override {}
     void BeforeSharedAccess(const SharedAccess&) override {}
     void SpinUntil(const SpinCondition&) override {
       ++waits;

@@ -82,9 +82,16 @@ void FakeCpu::UnblockNmi() {
   if (std::exchange(nmi_latched_, false) && nmi_handler_) nmi_handler_();
 }
 
-void FakeCpu::InvalidateEpt() {
-  log_.push_back("INVEPT");
-  ++invalidate_ept_calls_;
+void FakeCpu::Invalidate(const Invalidation& invalidation) {
+  const bool ept = invalidation.kind == Invalidation::Kind::kEptSingleContext ||
+                   invalidation.kind == Invalidation::Kind::kEptAllContexts;
+  log_.push_back(ept ? "INVEPT" : "INVVPID");
+  invalidations_.push_back(invalidation);
+}
+
+void FakeCpu::WriteXcr0(uint64_t value) {
+  log_.push_back("XSETBV");
+  xcr0_ = value;
 }
 
 void FakeCpu::BeforeSharedAccess(const SharedAccess& access) {

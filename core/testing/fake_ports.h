@@ -26,7 +26,7 @@ namespace nvmx {
 
 // The lines are "load CELL", "store CELL", "add CELL", "release CELL", "spin CELL=VALUE", "spin
 // CELL>=VALUE", "acquire CELL", "VMPTRLD VMCS01", "VMREAD FIELD", "VMWRITE FIELD", "RDMSR 10",
-// "WRMSR 10" (hexadecimal), "CPUID", "unblock NMI", "INVEPT", "RDTSC", "NMI to all others", "trace
+// "WRMSR 10" (hexadecimal), "CPUID", "unblock NMI", "INVEPT", "INVVPID", "XSETBV", "RDTSC", "NMI to all others", "trace
 // KIND", "read memory", "write memory".
 using EventLog = std::vector<std::string>;
 
@@ -39,7 +39,8 @@ class FakeCpu final : public Cpu {
   bool WriteMsr(uint32_t msr, uint64_t value) override;
   CpuidRegisters Cpuid(uint32_t leaf, uint32_t subleaf) override;
   void UnblockNmi() override;
-  void InvalidateEpt() override;
+  void Invalidate(const Invalidation& invalidation) override;
+  void WriteXcr0(uint64_t value) override;
   void BeforeSharedAccess(const SharedAccess& access) override;
   // If the condition does not hold, calls WhileWaiting's function once. If it then still does not
   // hold, the test fails, and the cell is set to the wanted value so that it ends.
@@ -67,7 +68,9 @@ class FakeCpu final : public Cpu {
   void SetNmiHandler(std::function<void()> handler) { nmi_handler_ = std::move(handler); }
 
   int unblock_nmi_calls() const { return unblock_nmi_calls_; }
-  int invalidate_ept_calls() const { return invalidate_ept_calls_; }
+  // What was to be dropped, in order.
+  const std::vector<Invalidation>& invalidations() const { return invalidations_; }
+  uint64_t xcr0() const { return xcr0_; }
 
  private:
   CpuIndex index_;
@@ -80,7 +83,8 @@ class FakeCpu final : public Cpu {
   bool nmi_blocked_ = false;
   bool nmi_latched_ = false;
   int unblock_nmi_calls_ = 0;
-  int invalidate_ept_calls_ = 0;
+  std::vector<Invalidation> invalidations_;
+  uint64_t xcr0_ = 1;
 };
 
 // VMCS01 and VMCS02. An access to a field that a CPU with these capabilities does not have fails

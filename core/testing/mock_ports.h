@@ -22,7 +22,8 @@ class MockCpu : public Cpu {
   MOCK_METHOD(bool, WriteMsr, (uint32_t msr, uint64_t value), (override));
   MOCK_METHOD(CpuidRegisters, Cpuid, (uint32_t leaf, uint32_t subleaf), (override));
   MOCK_METHOD(void, UnblockNmi, (), (override));
-  MOCK_METHOD(void, InvalidateEpt, (), (override));
+  MOCK_METHOD(void, Invalidate, (const Invalidation& invalidation), (override));
+  MOCK_METHOD(void, WriteXcr0, (uint64_t value), (override));
   MOCK_METHOD(void, BeforeSharedAccess, (const SharedAccess& access), (override));
   MOCK_METHOD(void, SpinUntil, (const SpinCondition& condition), (override));
 };

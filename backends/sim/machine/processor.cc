@@ -75,7 +75,7 @@ bool Processor::HasPrimary(uint32_t bits) const {
   return (VmcsRead(VmcsField::kPrimaryProcessorBasedControls) & bits) == bits;
 }
 
-lhv::EventFrame Processor::TopFrame() const {
+lhv::EventFrame Processor::TopFrame(uint8_t) const {
   const SavedFrame& frame = Stack().frames[Stack().count == 0 ? 0 : Stack().count - 1];
   return {static_cast<uint8_t>(frame.vector), frame.has_error_code != 0,
           static_cast<uint32_t>(frame.error_code), frame.rip};
@@ -106,7 +106,7 @@ InstructionEnd Processor::Execute(const Instruction& instruction) {
                           state_.current_vmcs == static_cast<uint64_t>(VmcsRole::kVmcs02);
   const bool same_level = state_.current_vmcs == vmcs_before;
   const bool event_follows =
-      same_level && Stack().count == frames_before + 1 && TopFrame().rip == next;
+      same_level && Stack().count == frames_before + 1 && TopFrame(0).rip == next;
   end.completed =
       entered_l2 || (same_level && Rip() == next) || event_follows || outcome == Outcome::kReturned;
   end.diverted = entered_l2 || Rip() != next || !same_level;

@@ -60,7 +60,7 @@ class Processor final : public lhv::GuestCpu {
   lhv::InstructionEnd Execute(const lhv::Instruction& instruction) override;
   uint64_t Rip() const override { return state_.switched.rip; }
   void Jump(uint64_t rip) override { state_.switched.rip = rip; }
-  lhv::EventFrame TopFrame() const override;
+  lhv::EventFrame TopFrame(uint8_t vector) const override;
   void SetResumeRip(uint64_t rip) override;
   uint64_t ScratchRegister() const override;
   void SetScratchRegister(uint64_t value) override;

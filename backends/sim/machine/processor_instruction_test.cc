@@ -78,7 +78,7 @@ TEST_F(ProcessorInstruction, AFaultLeavesItIncompleteAtItsHandler) {
     cpu_.EnterGuest();
   };
   Expect(Execute(InstructionKind::kRdmsr, 0xDEAD), false, true);
-  EXPECT_EQ(cpu_.TopFrame().rip, kGuestRip) << "the instruction that faulted";
+  EXPECT_EQ(cpu_.TopFrame(0).rip, kGuestRip) << "the instruction that faulted";
 }
 
 TEST_F(ProcessorInstruction, AnEventBehindItLeavesItCompleteAtTheHandler) {
@@ -86,7 +86,7 @@ TEST_F(ProcessorInstruction, AnEventBehindItLeavesItCompleteAtTheHandler) {
     Write(VmcsField::kVmEntryInterruptionInformation, InterruptionInformation::Nmi().value());
   });
   Expect(Execute(InstructionKind::kRdmsr, 0x277), true, true);
-  EXPECT_EQ(cpu_.TopFrame().rip, kGuestRip + 8) << "the instruction that follows";
+  EXPECT_EQ(cpu_.TopFrame(0).rip, kGuestRip + 8) << "the instruction that follows";
 }
 
 TEST_F(ProcessorInstruction, AVmEntryCompletesSomewhereElse) {
@@ -183,8 +183,8 @@ TEST_F(ProcessorInstruction, MemoryThatIsNotThereIsAPageFault) {
   for (const auto& c : kCases) {
     cpu_.Jump(kGuestRip);
     Expect(cpu_.Execute({.kind = c.kind, .width = 8, .first = 0x10}), false, true);
-    EXPECT_EQ(cpu_.TopFrame().vector, 14);
-    EXPECT_EQ(cpu_.TopFrame().error_code, c.error_code);
+    EXPECT_EQ(cpu_.TopFrame(0).vector, 14);
+    EXPECT_EQ(cpu_.TopFrame(0).error_code, c.error_code);
     EXPECT_EQ(state().cr2, 0x10u);
   }
 }
@@ -237,9 +237,9 @@ TEST_F(ProcessorInstruction, IretToTheNextInstructionIsNoDiversion) {
 TEST_F(ProcessorInstruction, FramesNest) {
   cpu_.TakeInterrupt(0x21);
   cpu_.TakeInterrupt(0x22);
-  EXPECT_EQ(cpu_.TopFrame().vector, 0x22);
+  EXPECT_EQ(cpu_.TopFrame(0).vector, 0x22);
   Execute(InstructionKind::kIret);
-  EXPECT_EQ(cpu_.TopFrame().vector, 0x21);
+  EXPECT_EQ(cpu_.TopFrame(0).vector, 0x21);
   Execute(InstructionKind::kIret);
   EXPECT_EQ(cpu_.Rip(), kGuestRip);
 }

@@ -163,7 +163,7 @@ TEST_F(ProcessorNmi, AnNmiThatDoesNotExitIsDeliveredAndBlocksTheNext) {
   cpu_.EnterGuest();
   EXPECT_FALSE(cpu_.TakeNmiInGuest());
   EXPECT_EQ(cpu_.Rip(), lhv::HandlerAddress(lhv::kL1HandlerBase, 2));
-  EXPECT_EQ(cpu_.TopFrame().rip, kGuestRip);
+  EXPECT_EQ(cpu_.TopFrame(0).rip, kGuestRip);
   EXPECT_FALSE(cpu_.CanTakeNmi());
   Execute(InstructionKind::kIret);
   EXPECT_EQ(cpu_.Rip(), kGuestRip);

@@ -184,7 +184,8 @@ class SimCpu final : private Platform,
     return processor_.Cpuid(leaf, subleaf);
   }
   void UnblockNmi() override { processor_.state().nmi_blocked = 0; }
-  void InvalidateEpt() override {}
+  void Invalidate(const Invalidation&) override {}
+  void WriteXcr0(uint64_t) override {}
   void BeforeSharedAccess(const SharedAccess& access) override;
   void SpinUntil(const SpinCondition& condition) override;
   // Vmcs

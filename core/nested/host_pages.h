@@ -1,0 +1,49 @@
+// SPDX-License-Identifier: Apache-2.0
+#ifndef NVMX_CORE_NESTED_HOST_PAGES_H_
+#define NVMX_CORE_NESTED_HOST_PAGES_H_
+
+#include <array>
+#include <cstddef>
+#include <cstdint>
+#include <span>
+
+#include "core/x86/address.h"
+
+namespace nvmx {
+
+// A 4-KByte page of L0's own memory that the processor reads while L2 runs: a paging structure of
+// EPT02, or a bitmap of VMCS02.
+struct alignas(kPageSize) HostPage {
+  std::array<uint64_t, kPageSize / sizeof(uint64_t)> words;
+};
+static_assert(sizeof(HostPage) == kPageSize);
+
+// The host pages of one CPU. They lie one behind the other in physical memory, zeroed at first, and
+// no address that L1 can name leads to them. The storage is the embedder's.
+struct HostPages {
+  std::span<HostPage> pages;
+  PhysicalAddress first;
+
+  PhysicalAddress AddressOf(size_t index) const { return first + index * kPageSize; }
+  // The page at that address; it is one of them.
+  HostPage& At(PhysicalAddress address) const {
+    return pages[(address.value - first.value) / kPageSize];
+  }
+};
+
+// What the first pages are for; EPT02 is built in those from kFirstEpt02Page on. With fewer EPT02
+// pages than kFewestEpt02Pages a single access of L2 could not be mapped: the longest walk of two
+// accesses (an instruction fetch and an operand that crosses a page) at once.
+inline constexpr size_t kMsrBitmapPage = 0;
+inline constexpr size_t kIoBitmapAPage = 1;
+inline constexpr size_t kIoBitmapBPage = 2;
+inline constexpr size_t kVmreadBitmapPage = 3;
+inline constexpr size_t kVmwriteBitmapPage = 4;
+inline constexpr size_t kFirstEpt02Page = 5;
+inline constexpr size_t kFewestEpt02Pages = 32;
+// More than these are not used.
+inline constexpr size_t kMostEpt02Pages = 4096;
+
+}  // namespace nvmx
+
+#endif  // NVMX_CORE_NESTED_HOST_PAGES_H_
