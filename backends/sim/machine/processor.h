@@ -22,8 +22,8 @@ namespace nvmx::sim {
 // What a processor is wired to.
 class Platform {
  public:
-  // VMX root operation: runs the software at the host RIP until it executes a VM entry. Never called
-  // on a native processor.
+  // VMX root operation: runs the software at the host RIP until it executes a VM entry. Never
+  // called on a native processor.
   virtual void RunRoot() = 0;
   // The guest or L0 wrote the local APIC's ICR.
   virtual void SendIpi(uint64_t interrupt_command) = 0;
@@ -36,8 +36,8 @@ class Platform {
 
 struct ProcessorOptions {
   // There is no L0. L1 runs outside VMX operation or in VMX root operation, L2 in VMX non-root
-  // operation; a VM exit continues the guest program at the host RIP. Otherwise L0 is the platform's
-  // RunRoot(), and L1 and L2 run in VMX non-root operation under VMCS01 and VMCS02.
+  // operation; a VM exit continues the guest program at the host RIP. Otherwise L0 is the
+  // platform's RunRoot(), and L1 and L2 run in VMX non-root operation under VMCS01 and VMCS02.
   bool native = false;
   // By how much the time-stamp counter advances with each completed instruction of the guest
   // program. 0: time stands still.
@@ -55,8 +55,9 @@ struct Signals {
   std::optional<uint8_t> interrupt;  // the highest vector that is requested in the local APIC
 };
 
-// What can happen at an instruction boundary instead of the next instruction, the most urgent first.
-// SDM Vol. 3A, 7.9 "Priority Among Concurrent Events"; Vol. 3C, 26.2 "Other Causes of VM Exits".
+// What can happen at an instruction boundary instead of the next instruction, the most urgent
+// first. SDM Vol. 3A, 7.9 "Priority Among Concurrent Events"; Vol. 3C, 26.2 "Other Causes of VM
+// Exits".
 enum class BoundaryEvent : uint8_t {
   kNone,
   kInit,

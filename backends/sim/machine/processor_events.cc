@@ -104,8 +104,9 @@ void Processor::InjectEvent() {
 // SDM Vol. 3C, 26.2 "Other Causes of VM Exits", exceptions.
 Processor::Outcome Processor::Fault(Vector vector, uint32_t error_code) {
   const auto event = InterruptionInformation::HardwareException(vector);
-  const bool exits = in_non_root() && (VmcsRead(VmcsField::kExceptionBitmap) >>
-                                       static_cast<unsigned>(vector) & 1) != 0;
+  const bool exits =
+      in_non_root() &&
+      (VmcsRead(VmcsField::kExceptionBitmap) >> static_cast<unsigned>(vector) & 1) != 0;
   if (exits) {
     Exit(ExitReason::kExceptionOrNmi, {.interruption = event.value(), .error_code = error_code});
   } else {
