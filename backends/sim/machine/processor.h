@@ -4,6 +4,7 @@
 
 #include <cstdint>
 #include <optional>
+#include <span>
 
 #include "backends/sim/machine/memory.h"
 #include "backends/sim/machine/processor_state.h"
@@ -13,6 +14,7 @@
 #include "core/vmx/exit_reason.h"
 #include "core/vmx/interruption_info.h"
 #include "core/vmx/vmx_abort.h"
+#include "core/x86/exception.h"
 #include "lhv/guest_cpu.h"
 
 namespace nvmx::sim {
@@ -20,7 +22,8 @@ namespace nvmx::sim {
 // What a processor is wired to.
 class Platform {
  public:
-  // VMX root operation: runs the software at the host RIP until it executes a VM entry.
+  // VMX root operation: runs the software at the host RIP until it executes a VM entry. Never
+  // called on a native processor.
   virtual void RunRoot() = 0;
   // The guest or L0 wrote the local APIC's ICR.
   virtual void SendIpi(uint64_t interrupt_command) = 0;
@@ -31,16 +34,51 @@ class Platform {
   ~Platform() = default;
 };
 
+struct ProcessorOptions {
+  // There is no L0. L1 runs outside VMX operation or in VMX root operation, L2 in VMX non-root
+  // operation; a VM exit continues the guest program at the host RIP. Otherwise L0 is the
+  // platform's RunRoot(), and L1 and L2 run in VMX non-root operation under VMCS01 and VMCS02.
+  bool native = false;
+  // By how much the time-stamp counter advances with each completed instruction of the guest
+  // program. 0: time stands still.
+  uint64_t ticks_per_instruction = 0;
+  // Translations are kept until something architecturally drops them; otherwise they are dropped at
+  // once, which a processor may do too.
+  bool keep_translations = true;
+};
+
+// What other agents want of a processor at an instruction boundary.
+struct Signals {
+  bool init = false;
+  std::optional<uint8_t> sipi;  // its vector
+  bool nmi = false;
+  std::optional<uint8_t> interrupt;  // the highest vector that is requested in the local APIC
+};
+
+// What can happen at an instruction boundary instead of the next instruction, the most urgent
+// first. SDM Vol. 3A, 7.9 "Priority Among Concurrent Events"; Vol. 3C, 26.2 "Other Causes of VM
+// Exits".
+enum class BoundaryEvent : uint8_t {
+  kNone,
+  kInit,
+  kSipi,
+  kNmiWindow,
+  kNmi,
+  kInterrupt,
+};
+
 // One simulated logical processor, written from the SDM: guest instructions with their intercepts,
 // VM entries and VM exits with their MSR lists, injection, NMI blocking. It shares the vocabulary
 // with the core, and no logic.
 class Processor final : public lhv::GuestCpu {
  public:
-  Processor(Memory& memory, Platform& platform, const Capabilities& capabilities);
+  Processor(Memory& memory, Platform& platform, const Capabilities& capabilities,
+            const ProcessorOptions& options = {});
 
   ProcessorState& state() { return state_; }
   const ProcessorState& state() const { return state_; }
   const Capabilities& capabilities() const { return capabilities_; }
+  bool is_native() const { return options_.native; }
 
   // --- Software in VMX root operation.
   void MakeCurrent(VmcsRole role) { state_.current_vmcs = static_cast<uint64_t>(role); }
@@ -53,7 +91,7 @@ class Processor final : public lhv::GuestCpu {
   // VMLAUNCH or VMRESUME, whichever the launch state wants. Returns when the entry is complete, or
   // with the processor back in root operation if it failed. SDM Vol. 3C, chapter 27 "VM Entries".
   void EnterGuest();
-  // RDTSC. The counter stands still but for WRMSR: time is no part of a schedule.
+  // RDTSC outside VMX non-root operation.
   uint64_t ReadTsc() { return state_.tsc; }
 
   // --- The guest. `Execute` and the rest of GuestCpu are what lhv's interpreter drives.
@@ -65,7 +103,25 @@ class Processor final : public lhv::GuestCpu {
   uint64_t ScratchRegister() const override;
   void SetScratchRegister(uint64_t value) override;
 
-  // --- Events, between instructions.
+  // Whose instructions run now: 1, the guest hypervisor's, or 2, its guest's. Of a processor with
+  // L0, while L0 runs: those of the VMCS that is current.
+  unsigned level() const;
+  // The guest program runs, L1 or L2, and not L0.
+  bool in_guest() const { return options_.native || in_non_root(); }
+  bool in_non_root() const { return state_.operation == Operation::kNonRoot; }
+
+  // --- Events, between instructions. Whoever drives the processor asks NextEvent() before each
+  // instruction, and takes what it names instead of the instruction.
+  // The event that is due now, given what is signalled.
+  BoundaryEvent NextEvent(const Signals& signals) const;
+  // Takes it. The signal is over when this is called, which the caller sees to beforehand: an INIT,
+  // a SIPI and an NMI are gone from where they were latched, and so is an interrupt if
+  // AcknowledgesInterrupt(). Returns when the guest is at its next instruction.
+  void Take(BoundaryEvent event, const Signals& signals);
+  // Whether Take(kInterrupt) takes the interrupt from the local APIC: not if it is a VM exit that
+  // does not acknowledge it.
+  bool AcknowledgesInterrupt() const;
+
   // Whether an NMI that is latched can be taken now.
   bool CanTakeNmi() const;
   // Takes the latched NMI in non-root operation: VM exit, or delivery through the guest's IDT. True
@@ -87,34 +143,64 @@ class Processor final : public lhv::GuestCpu {
   void ExitForSipi(uint8_t vector);
   // The guest executes instructions: not halted, not shut down.
   bool IsActive() const;
-  // Non-root operation: a guest runs, L1 or L2.
-  bool in_guest() const { return state_.operation == Operation::kNonRoot; }
 
  private:
+  // What a VM exit reports beside its reason; what is 0 here is not defined for the exit.
   struct ExitInformation {
     uint64_t qualification = 0;
     uint64_t interruption = 0;
     uint64_t error_code = 0;
     uint64_t instruction_length = 0;
     uint64_t instruction_information = 0;
+    uint64_t guest_linear = 0;
+    uint64_t guest_physical = 0;
+    uint64_t vectoring = 0;  // IDT-vectoring information
+    uint64_t vectoring_error_code = 0;
   };
-  // kNext: RIP is to move on. kReturned: IRET set it. kElsewhere: a fault or a VM exit did.
+  // kNext: RIP is to move on. kReturned: the instruction completed and set RIP. kElsewhere: a fault
+  // or a VM exit did.
   enum class Outcome { kNext, kReturned, kElsewhere };
 
   ActiveVmcs& Vmcs() { return state_.vmcs[state_.current_vmcs]; }
   const ActiveVmcs& Vmcs() const { return state_.vmcs[state_.current_vmcs]; }
-  FrameStack& Stack() { return state_.stacks[state_.current_vmcs]; }
-  const FrameStack& Stack() const { return state_.stacks[state_.current_vmcs]; }
+  FrameStack& Stack() { return state_.stacks[level() - 1]; }
+  const FrameStack& Stack() const { return state_.stacks[level() - 1]; }
+  // Whether all these controls are 1 in the current VMCS, in non-root operation.
   bool HasPin(uint32_t bits) const;
   bool HasPrimary(uint32_t bits) const;
+  bool HasSecondary(uint32_t bits) const;
+  // Current privilege level.
+  unsigned Cpl() const;
 
-  Outcome Perform(const lhv::Instruction& instruction, lhv::InstructionEnd& end);
+  // processor.cc
+  Outcome Perform(const lhv::Instruction& instruction);
+  // Puts the operands where the instruction expects them.
+  void LoadOperands(const lhv::Instruction& instruction);
+  // What a completed instruction gave.
+  uint64_t ResultOf(const lhv::Instruction& instruction) const;
+  void AdvanceTime(bool timer_counts);
+
+  // Access to linear memory by the instruction at RIP. False: it did not happen, and the fault has
+  // been delivered or the VM exit has happened.
+  bool ReadData(uint64_t linear, std::span<std::byte> bytes);
+  bool WriteData(uint64_t linear, std::span<const std::byte> bytes);
+
+  // processor_instructions.cc: instructions that do not exit.
+  Outcome PerformMemory(const lhv::Instruction& instruction);
+  Outcome PerformIret(uint64_t target);
+  Outcome PerformHlt();
+  Outcome PerformCpuid();
+  Outcome PerformRdmsr();
+  Outcome PerformWrmsr();
+
+  // processor_intercepts.cc: VM exits of instructions in non-root operation.
+  std::optional<ExitReason> Intercept(const lhv::Instruction& instruction) const;
+  // The exit, with the length of the instruction at RIP. Always kElsewhere.
+  Outcome ExitOnInstruction(ExitReason reason, uint64_t qualification = 0,
+                            uint64_t information = 0);
+
+  // processor_vmx.cc: VMX instructions, VM entries and VM exits.
   Outcome PerformVmx(const lhv::Instruction& instruction);
-  Outcome PerformMemory(const lhv::Instruction& instruction, lhv::InstructionEnd& end);
-  // False if there was nothing to return to.
-  bool PerformIret(uint64_t target);
-  void ExitOnInstruction(ExitReason reason, uint64_t qualification = 0, uint64_t information = 0);
-
   void Exit(ExitReason reason, const ExitInformation& information);
   void SaveGuestState();
   void LoadHostState();
@@ -128,13 +214,21 @@ class Processor final : public lhv::GuestCpu {
   uint32_t LoadMsrList(uint64_t address, uint64_t count);
   uint32_t StoreMsrList(uint64_t address, uint64_t count);
   void EnterVmxAbort(VmxAbort indicator);
+
+  // processor_events.cc
+  // The event that the VM-entry interruption-information field asks for, at the end of VM entry.
   void InjectEvent();
+  // An exception caused by the instruction at RIP: VM exit or delivery. Always kElsewhere.
+  Outcome Fault(Vector vector, uint32_t error_code = 0);
   void RaisePageFault(uint64_t address, uint32_t error_code);
+  // VM exit, or shutdown.
+  void RaiseTripleFault();
   void DeliverEvent(InterruptionInformation event, uint32_t error_code);
 
   Memory& memory_;
   Platform& platform_;
   const Capabilities capabilities_;
+  const ProcessorOptions options_;
   ProcessorState state_{};
 };
 

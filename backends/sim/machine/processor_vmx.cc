@@ -1,8 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// VM entries and VM exits. SDM Vol. 3C, chapters 27 "VM Entries" and 28 "VM Exits".
+// VMX instructions, VM entries and VM exits. SDM Vol. 3C, chapters 27 "VM Entries" and 28 "VM
+// Exits".
 #include <utility>
 
+#include "backends/sim/machine/operand_registers.h"
 #include "backends/sim/machine/processor.h"
 #include "core/vmx/controls.h"
 #include "core/vmx/interruptibility.h"
@@ -13,6 +15,40 @@
 
 namespace nvmx::sim {
 namespace {
+
+using lhv::Instruction;
+using lhv::InstructionKind;
+
+std::optional<ExitReason> VmxExitReason(InstructionKind kind) {
+  switch (kind) {
+    case InstructionKind::kVmxon:
+      return ExitReason::kVmxon;
+    case InstructionKind::kVmxoff:
+      return ExitReason::kVmxoff;
+    case InstructionKind::kVmclear:
+      return ExitReason::kVmclear;
+    case InstructionKind::kVmptrld:
+      return ExitReason::kVmptrld;
+    case InstructionKind::kVmptrst:
+      return ExitReason::kVmptrst;
+    case InstructionKind::kVmread:
+      return ExitReason::kVmread;
+    case InstructionKind::kVmwrite:
+      return ExitReason::kVmwrite;
+    case InstructionKind::kVmlaunch:
+      return ExitReason::kVmlaunch;
+    case InstructionKind::kVmresume:
+      return ExitReason::kVmresume;
+    case InstructionKind::kVmcall:
+      return ExitReason::kVmcall;
+    default:
+      return std::nullopt;
+  }
+}
+
+// The address that a memory-operand instruction leaves its 64-bit pointer at: the top of the
+// stack's page, below the machine's part of the window.
+uint64_t PointerOperandAddress(uint64_t rsp) { return PageBase(rsp - 1); }
 
 // A register that VM entry loads from, and VM exit saves to, one guest-state field.
 struct GuestRegister {
@@ -77,6 +113,35 @@ uint64_t SetLongMode(uint64_t efer, bool on) {
 
 }  // namespace
 
+// In VMX non-root operation every VMX instruction exits. SDM Vol. 3C, 26.1.2 "Instructions That
+// Cause VM Exits Unconditionally".
+Processor::Outcome Processor::PerformVmx(const Instruction& instruction) {
+  const std::optional<ExitReason> reason = VmxExitReason(instruction.kind);
+  if (!in_non_root() || !reason) return Fault(Vector::kInvalidOpcode);
+  uint64_t qualification = 0;
+  uint64_t information = 0;
+  switch (instruction.kind) {
+    case InstructionKind::kVmxon:
+    case InstructionKind::kVmclear:
+    case InstructionKind::kVmptrld:
+      qualification = PointerOperandAddress(state_.switched.rsp);
+      memory_.Write(qualification, std::as_bytes(std::span(&instruction.first, 1)));
+      information = kDisplacementOnly;
+      break;
+    case InstructionKind::kVmptrst:
+      qualification = instruction.first;
+      information = kDisplacementOnly;
+      break;
+    case InstructionKind::kVmread:
+    case InstructionKind::kVmwrite:
+      information = kRegisterOperands;
+      break;
+    default:
+      break;
+  }
+  return ExitOnInstruction(*reason, qualification, information);
+}
+
 // The rules that this processor checks; the first broken one, or nullptr. SDM Vol. 3C, 27.2,
 // 27.3.1.
 const char* Processor::BrokenEntryRule() const {
@@ -96,7 +161,8 @@ const char* Processor::BrokenControlRule() const {
     return "primary processor-based controls: reserved bits";
   }
   const uint32_t secondary = v.Get<VmcsField::kSecondaryProcessorBasedControls>();
-  if (HasPrimary(PrimaryProcessorBased::kActivateSecondaryControls)) {
+  const uint32_t primary = v.Get<VmcsField::kPrimaryProcessorBasedControls>();
+  if ((primary & PrimaryProcessorBased::kActivateSecondaryControls) != 0) {
     if (!AllowsControls(c.procbased_ctls2, secondary)) {
       return "secondary processor-based controls: reserved bits";
     }
@@ -111,10 +177,12 @@ const char* Processor::BrokenControlRule() const {
   if (!AllowsControls(c.VmEntryControls(), v.Get<VmcsField::kVmEntryControls>())) {
     return "VM-entry controls: reserved bits";
   }
-  if (HasPin(PinBased::kVirtualNmis) && !HasPin(PinBased::kNmiExiting)) {
+  const uint32_t pin = v.Get<VmcsField::kPinBasedControls>();
+  if ((pin & PinBased::kVirtualNmis) != 0 && (pin & PinBased::kNmiExiting) == 0) {
     return "virtual NMIs without NMI exiting";
   }
-  if (HasPrimary(PrimaryProcessorBased::kNmiWindowExiting) && !HasPin(PinBased::kVirtualNmis)) {
+  if ((primary & PrimaryProcessorBased::kNmiWindowExiting) != 0 &&
+      (pin & PinBased::kVirtualNmis) == 0) {
     return "NMI-window exiting without virtual NMIs";
   }
   const auto width = static_cast<unsigned>(c.physical_address_width);
@@ -131,7 +199,8 @@ const char* Processor::BrokenControlRule() const {
 }
 
 bool Processor::IsUnrestricted() const {
-  return HasPrimary(PrimaryProcessorBased::kActivateSecondaryControls) &&
+  return (VmcsRead(VmcsField::kPrimaryProcessorBasedControls) &
+          PrimaryProcessorBased::kActivateSecondaryControls) != 0 &&
          (VmcsRead(VmcsField::kSecondaryProcessorBasedControls) & Secondary::kUnrestrictedGuest) !=
              0;
 }
@@ -149,7 +218,7 @@ const char* Processor::BrokenGuestRule() const {
     return "guest CR4: fixed bits";
   }
   const InterruptionInformation event(v.Get<VmcsField::kVmEntryInterruptionInformation>());
-  if (event.IsNmi() && HasPin(PinBased::kVirtualNmis) &&
+  if (event.IsNmi() && (v.Get<VmcsField::kPinBasedControls>() & PinBased::kVirtualNmis) != 0 &&
       (v.Get<VmcsField::kGuestInterruptibilityState>() & Interruptibility::kBlockingByNmi) != 0) {
     return "injected NMI while virtual NMIs are blocked";
   }
@@ -210,19 +279,9 @@ void Processor::LoadGuestState() {
   state_.activity_state = v.Get<VmcsField::kGuestActivityState>();
   // SDM Vol. 3C, 27.7.1 "Interruptibility State": with virtual NMIs physical NMIs are not blocked
   // in the guest, whatever was in root operation; the bit then is virtual blocking.
-  const bool virtual_nmis = HasPin(PinBased::kVirtualNmis);
+  const bool virtual_nmis = (v.Get<VmcsField::kPinBasedControls>() & PinBased::kVirtualNmis) != 0;
   state_.nmi_blocked = !virtual_nmis && blocking;
   state_.virtual_nmi_blocked = virtual_nmis && blocking;
-}
-
-// SDM Vol. 3C, 27.6 "Event Injection". An injected NMI blocks virtual NMIs, and blocks nothing
-// without them.
-void Processor::InjectEvent() {
-  const VmcsImage& v = Vmcs().fields;
-  const InterruptionInformation event(v.Get<VmcsField::kVmEntryInterruptionInformation>());
-  if (!event.valid()) return;
-  if (event.IsNmi() && HasPin(PinBased::kVirtualNmis)) state_.virtual_nmi_blocked = 1;
-  DeliverEvent(event, v.Get<VmcsField::kVmEntryExceptionErrorCode>());
 }
 
 void Processor::Exit(ExitReason reason, const ExitInformation& information) {
@@ -237,7 +296,10 @@ void Processor::Exit(ExitReason reason, const ExitInformation& information) {
   v.Set<VmcsField::kVmExitInterruptionErrorCode>(information.error_code);
   v.Set<VmcsField::kVmExitInstructionLength>(information.instruction_length);
   v.Set<VmcsField::kVmExitInstructionInformation>(information.instruction_information);
-  v.Set<VmcsField::kIdtVectoringInformation>(0);
+  v.Set<VmcsField::kGuestLinearAddress>(information.guest_linear);
+  v.Set<VmcsField::kGuestPhysicalAddress>(information.guest_physical);
+  v.Set<VmcsField::kIdtVectoringInformation>(information.vectoring);
+  v.Set<VmcsField::kIdtVectoringErrorCode>(information.vectoring_error_code);
   v.Set<VmcsField::kVmEntryInterruptionInformation>(
       v.Get<VmcsField::kVmEntryInterruptionInformation>() & ~InterruptionInformation::kValid);
   if (StoreMsrList(v.Get<VmcsField::kVmExitMsrStoreAddress>(),
@@ -254,7 +316,8 @@ void Processor::Exit(ExitReason reason, const ExitInformation& information) {
     EnterVmxAbort(VmxAbort::kLoadingHostMsrs);
     return;
   }
-  platform_.RunRoot();
+  // Without L0 the guest program goes on at the host RIP.
+  if (!options_.native) platform_.RunRoot();
 }
 
 void Processor::FailEntry(ExitReason reason, uint64_t qualification) {
