@@ -87,18 +87,15 @@ struct PrimaryProcessorBasedReservedBits {
 
 struct Cr3TargetCount {
   static EntryChanges Breaking() {
-    return {{"1, none offered", [](S& s) { s.v.Set<VmcsField::kCr3TargetCount>(1); }},
-            {"5 of 4", [](S& s) {
-               s.offered.misc |= uint64_t{4} << VmxMisc::kCr3TargetCountShift;
-               s.v.Set<VmcsField::kCr3TargetCount>(5);
+    return {Setting<VmcsField::kCr3TargetCount>("5 of 4", 5),
+            {"1, none offered", [](S& s) {
+               s.offered.misc &= ~VmxMisc::kCr3TargetCount;
+               s.v.Set<VmcsField::kCr3TargetCount>(1);
              }}};
   }
   static EntryChanges Accepted() {
-    return {{"0", [](S& s) { s.v.Set<VmcsField::kCr3TargetCount>(0); }},
-            {"4 of 4", [](S& s) {
-               s.offered.misc |= uint64_t{4} << VmxMisc::kCr3TargetCountShift;
-               s.v.Set<VmcsField::kCr3TargetCount>(4);
-             }}};
+    return {Setting<VmcsField::kCr3TargetCount>("0", 0),
+            Setting<VmcsField::kCr3TargetCount>("4 of 4", 4)};
   }
 };
 
@@ -298,7 +295,13 @@ struct InjectionInstructionLength {
             Length(length, InterruptionType::kSoftwareException, 3)};
   }
   static EntryChanges Breaking() {
-    EntryChanges changes = EachType(0);
+    EntryChanges changes;
+    for (const EntryChange& change : EachType(0)) {
+      changes.push_back({change.what + ", IA32_VMX_MISC[30] is 0", [change](S& s) {
+                           s.offered.misc &= ~VmxMisc::kInstructionLengthZero;
+                           change.apply(s);
+                         }});
+    }
     for (uint32_t length : {16u, 0x100u, ~0u}) {
       for (const EntryChange& change : EachType(length)) changes.push_back(change);
     }
@@ -309,12 +312,7 @@ struct InjectionInstructionLength {
     for (const EntryChange& change : EachType(15)) changes.push_back(change);
     changes.push_back(Length(0, InterruptionType::kHardwareException, 6));
     changes.push_back(Length(16, InterruptionType::kNmi, 2));
-    for (const EntryChange& change : EachType(0)) {
-      changes.push_back({change.what + ", IA32_VMX_MISC[30] is 1", [change](S& s) {
-                           s.offered.misc |= VmxMisc::kInstructionLengthZero;
-                           change.apply(s);
-                         }});
-    }
+    for (const EntryChange& change : EachType(0)) changes.push_back(change);
     return changes;
   }
 };

@@ -49,27 +49,23 @@ EntryChange InjectingWhile(std::string what, InterruptionInformation event,
 }
 
 struct GuestActivityState {
+  static EntryChange NotOffered(std::string what, uint64_t misc, uint32_t state) {
+    return {what + " is not offered", [=](S& s) {
+              s.offered.misc &= ~misc;
+              s.v.Set<VmcsField::kGuestActivityState>(state);
+            }};
+  }
   static EntryChanges Breaking() {
-    return {Setting<VmcsField::kGuestActivityState>("shutdown is not offered", 2),
-            Setting<VmcsField::kGuestActivityState>("wait-for-SIPI is not offered", 3),
-            Setting<VmcsField::kGuestActivityState>("4 does not exist", 4),
-            {"HLT is not offered", [](S& s) {
-               s.offered.misc &= ~VmxMisc::kActivityStateHlt;
-               s.v.Set<VmcsField::kGuestActivityState>(1);
-             }}};
+    return {NotOffered("shutdown", VmxMisc::kActivityStateShutdown, 2),
+            NotOffered("wait-for-SIPI", VmxMisc::kActivityStateWaitForSipi, 3),
+            NotOffered("HLT", VmxMisc::kActivityStateHlt, 1),
+            Setting<VmcsField::kGuestActivityState>("4 does not exist", 4)};
   }
   static EntryChanges Accepted() {
     return {Setting<VmcsField::kGuestActivityState>("active", 0),
             Setting<VmcsField::kGuestActivityState>("HLT", 1),
-            {"shutdown, offered",
-             [](S& s) {
-               s.offered.misc |= VmxMisc::kActivityStateShutdown;
-               s.v.Set<VmcsField::kGuestActivityState>(2);
-             }},
-            {"wait-for-SIPI, offered", [](S& s) {
-               s.offered.misc |= VmxMisc::kActivityStateWaitForSipi;
-               s.v.Set<VmcsField::kGuestActivityState>(3);
-             }}};
+            Setting<VmcsField::kGuestActivityState>("shutdown", 2),
+            Setting<VmcsField::kGuestActivityState>("wait-for-SIPI", 3)};
   }
 };
 
