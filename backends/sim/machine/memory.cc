@@ -36,6 +36,10 @@ bool Memory::ForEachPage(Self& self, uint64_t address, std::span<Byte> bytes, Ac
 }
 
 bool Memory::Read(uint64_t address, std::span<std::byte> bytes) const {
+  if (IsL0Memory(address, bytes.size())) {
+    std::memcpy(bytes.data(), l0_bytes_.data() + (address - l0_address_), bytes.size());
+    return true;
+  }
   return ForEachPage(
       *this, address, bytes,
       [](const Window& window, size_t number, size_t offset, std::span<std::byte> part) {
@@ -49,6 +53,10 @@ bool Memory::Read(uint64_t address, std::span<std::byte> bytes) const {
 }
 
 bool Memory::Write(uint64_t address, std::span<const std::byte> bytes) {
+  if (IsL0Memory(address, bytes.size())) {
+    std::memcpy(l0_bytes_.data() + (address - l0_address_), bytes.data(), bytes.size());
+    return true;
+  }
   return ForEachPage(
       *this, address, bytes,
       [this](Window& window, size_t number, size_t offset, std::span<const std::byte> part) {
@@ -117,6 +125,10 @@ void Memory::RestoreWindow(uint32_t cpu, const Snapshot& snapshot) {
     }
     if (was_there) ++saved;
   }
+}
+
+void Memory::MarkWindowChanged(uint32_t cpu) {
+  for (Page& page : windows_[cpu].pages) page.changed_since_snapshot = page.bytes != nullptr;
 }
 
 }  // namespace nvmx::sim

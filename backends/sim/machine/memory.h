@@ -13,11 +13,17 @@
 
 namespace nvmx::sim {
 
-// The machine's physical memory: one window for each CPU (lhv/layout.h), nothing elsewhere. Pages
-// come into being, zeroed, when they are first written.
+// The machine's physical memory: one window for each CPU (lhv/layout.h), and L0's own if there is
+// one; nothing elsewhere. Pages of the windows come into being, zeroed, when they are first written.
 class Memory {
  public:
   explicit Memory(uint32_t cpus);
+
+  // L0's own memory lies at `address` from now on; the bytes are L0's to read and write directly.
+  void AddL0Memory(uint64_t address, std::span<std::byte> bytes) {
+    l0_address_ = address;
+    l0_bytes_ = bytes;
+  }
 
   // Copies from or to `address`. False, with nothing done, if some byte is not backed.
   bool Read(uint64_t address, std::span<std::byte> bytes) const;
@@ -25,6 +31,11 @@ class Memory {
 
   // Whether all the bytes lie in the windows, which follow each other without a gap.
   bool IsBacked(uint64_t address, uint64_t length) const;
+  // The same of L0's memory.
+  bool IsL0Memory(uint64_t address, uint64_t length) const {
+    const uint64_t offset = address - l0_address_;
+    return offset < l0_bytes_.size() && length <= l0_bytes_.size() - offset;
+  }
 
   // A digest of the contents of one CPU's window. Costs what changed since the last call.
   uint64_t WindowDigest(uint32_t cpu);
@@ -32,7 +43,10 @@ class Memory {
   // One window's contents, to go back to.
   class Snapshot;
   std::unique_ptr<Snapshot> SaveWindow(uint32_t cpu);
+  // Costs what changed since the last SaveWindow() or RestoreWindow(), which must have been of this
+  // snapshot; or, after MarkWindowChanged(), what there is.
   void RestoreWindow(uint32_t cpu, const Snapshot& snapshot);
+  void MarkWindowChanged(uint32_t cpu);
 
  private:
   using Bytes = std::array<std::byte, kPageSize>;
@@ -55,6 +69,8 @@ class Memory {
   void Touch(Window& window, size_t number);
 
   std::vector<Window> windows_;
+  uint64_t l0_address_ = 0;
+  std::span<std::byte> l0_bytes_;
 };
 
 class Memory::Snapshot {
