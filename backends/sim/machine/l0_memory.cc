@@ -24,7 +24,7 @@ L0Memory::L0Memory(Memory& memory, uint32_t cpus)
     : cpus_(cpus), pages_(kSharedPages + cpus * kPagesOfCpu) {
   FillConstantPages();
   digest_ = ConstantPagesDigest();
-  memory.AddL0Memory(kBase, std::as_writable_bytes(std::span(pages_)));
+  memory.MapHostPages(kBase, std::as_writable_bytes(std::span(pages_)));
 }
 
 Ept01Mapping L0Memory::Map(GuestPhysicalAddress address) {

@@ -144,17 +144,5 @@ TEST_F(MemoryTest, RestoringOneWindowLeavesTheOtherAlone) {
   EXPECT_EQ(Read(kSecond), 5u);
 }
 
-TEST_F(MemoryTest, L0sMemoryIsWhereItWasPut) {
-  constexpr uint64_t kL0 = 0xFF'0000'0000;
-  std::vector<std::byte> bytes(16);
-  memory_.AddL0Memory(kL0, bytes);
-  EXPECT_TRUE(Write(kL0 + 8, 0x55));
-  EXPECT_EQ(bytes[8], std::byte{0x55});
-  EXPECT_EQ(Read(kL0 + 8), 0x55u);
-  EXPECT_FALSE(memory_.IsBacked(kL0, 8));
-  EXPECT_FALSE(Write(kL0 + 9, 0)) << "across its end";
-  EXPECT_FALSE(Write(kL0 - 8, 0));
-}
-
 }  // namespace
 }  // namespace nvmx::sim

@@ -12,10 +12,10 @@ ProgramCpu::ProgramCpu(const Parts& parts)
       bus_(parts.bus),
       processor_(parts.memory, *this, parts.capabilities, parts.options) {}
 
-void ProgramCpu::Load(const lhv::CpuProgram& program) {
+void ProgramCpu::Load(const lhv::CpuProgram& program, uint64_t steps) {
   program_ = program.View();
   interpreter_.emplace(program_, index_, *this);
-  steps_ = 0;
+  steps_ = steps;
   log_.clear();
 }
 

@@ -36,8 +36,9 @@ class ProgramCpu : protected Platform, private lhv::ObservationLog {
   explicit ProgramCpu(const Parts& parts);
   ProgramCpu(const ProgramCpu&) = delete;
 
-  // Begins a program, which must outlive the run. The CPU's state and memory are the caller's.
-  void Load(const lhv::CpuProgram& program);
+  // Begins a program, which must outlive the run, behind that many steps of it. The CPU's state and
+  // memory are the caller's.
+  void Load(const lhv::CpuProgram& program, uint64_t steps = 0);
 
   // Takes all events that are due, then executes one instruction if there is one. False if there
   // was nothing to do.

@@ -8,12 +8,7 @@
 
 namespace nvmx::sim {
 
-ProgramMachine::ProgramMachine(uint32_t cpus) : cpu_count_(cpus), memory_(cpus) {
-  for (uint32_t index = 0; index < cpus; ++index) {
-    WriteGuestTables(memory_, index);
-    tables_.push_back(memory_.SaveWindow(index));
-  }
-}
+ProgramMachine::ProgramMachine(uint32_t cpus) : cpu_count_(cpus), memory_(cpus) {}
 
 void ProgramMachine::Run(const lhv::GuestProgram& program, ProgramResult& result) {
   Load(program);
@@ -30,21 +25,24 @@ void ProgramMachine::Run(const lhv::GuestProgram& program, ProgramResult& result
 
 void ProgramMachine::Load(const lhv::GuestProgram& program) {
   if (StartsLikeTheRemembered(program)) {
-    if (!window_is_remembered_) memory_.MarkWindowChanged(0);
-    window_is_remembered_ = true;
+    if (!window_is_remembered_) RememberSetup(lhv::GuestProgram(remembered_->program));
     memory_.RestoreWindow(0, *remembered_->window);
-    WriteBlocks(program, remembered_->blocks);
-    cpu(0).Load(program.cpus[0]);
+    WriteBlocks(program, remembered_->program.cpus[0].memory.size());
+    cpu(0).Load(program.cpus[0], remembered_->steps);
     cpu(0).log() = remembered_->log;
     RestoreStart();
     return;
   }
+  window_is_remembered_ = false;
+  LoadFromReset(program);
+}
+
+void ProgramMachine::LoadFromReset(const lhv::GuestProgram& program) {
+  memory_.Clear();
   for (uint32_t index = 0; index < cpu_count_; ++index) {
-    if (window_is_remembered_) memory_.MarkWindowChanged(index);
-    memory_.RestoreWindow(index, *tables_[index]);
+    WriteGuestTables(memory_, index);
     cpu(index).Load(program.cpus[index]);
   }
-  window_is_remembered_ = false;
   WriteBlocks(program, 0);
   Reset();
   // Each setup runs alone.
@@ -66,23 +64,25 @@ void ProgramMachine::WriteBlocks(const lhv::GuestProgram& program, size_t first)
 bool ProgramMachine::StartsLikeTheRemembered(const lhv::GuestProgram& program) const {
   if (!remembered_) return false;
   const lhv::CpuProgram& cpu = program.cpus[0];
-  return cpu.run_begin == remembered_->operations.size() &&
-         cpu.memory.size() >= remembered_->blocks &&
-         std::equal(remembered_->operations.begin(), remembered_->operations.end(), cpu.l1.begin());
+  const lhv::CpuProgram& first = remembered_->program.cpus[0];
+  return cpu.run_begin == first.run_begin && cpu.memory.size() >= first.memory.size() &&
+         std::equal(first.l1.begin(), first.l1.end(), cpu.l1.begin()) &&
+         std::equal(first.memory.begin(), first.memory.end(), cpu.memory.begin(),
+                    [](const lhv::MemoryBlock& a, const lhv::MemoryBlock& b) {
+                      return a.offset == b.offset && a.bytes == b.bytes;
+                    });
 }
 
 void ProgramMachine::RememberSetup(const lhv::GuestProgram& program) {
-  remembered_.reset();
-  Load(program);
-  const lhv::CpuProgram& first = program.cpus[0];
-  auto remembered = std::make_unique<RememberedSetup>();
-  remembered->operations.assign(first.l1.begin(),
-                                first.l1.begin() + static_cast<ptrdiff_t>(first.run_begin));
-  remembered->blocks = first.memory.size();
-  remembered->window = memory_.SaveWindow(0);
-  remembered->log = cpu(0).log();
+  LoadFromReset(program);
+  remembered_ = std::make_unique<RememberedSetup>();
+  remembered_->program = program;
+  lhv::CpuProgram& first = remembered_->program.cpus[0];
+  first.l1.resize(first.run_begin);
+  remembered_->window = memory_.SaveWindow(0);
+  remembered_->log = cpu(0).log();
+  remembered_->steps = cpu(0).steps();
   SaveStart();
-  remembered_ = std::move(remembered);
   window_is_remembered_ = true;
 }
 

@@ -56,24 +56,24 @@ class ProgramMachine : protected ProgramBus {
  private:
   void SendIpi(uint32_t from, uint64_t interrupt_command) override;
   void Load(const lhv::GuestProgram& program);
+  void LoadFromReset(const lhv::GuestProgram& program);
   bool StartsLikeTheRemembered(const lhv::GuestProgram& program) const;
   void WriteBlocks(const lhv::GuestProgram& program, size_t first);
   void RunToTheEnd();
 
   const uint32_t cpu_count_;
   Memory memory_;
-  std::vector<std::unique_ptr<Memory::Snapshot>> tables_;  // windows with the machine's tables
   uint64_t step_limit_ = kDefaultStepLimit;
 
   struct RememberedSetup {
-    std::vector<lhv::Operation> operations;
-    size_t blocks = 0;
+    lhv::GuestProgram program;
     std::unique_ptr<Memory::Snapshot> window;
     std::vector<lhv::Observation> log;
     uint64_t steps = 0;
   };
   std::unique_ptr<RememberedSetup> remembered_;
-  bool window_is_remembered_ = false;  // what the window's changes are counted from
+  // The window has changed since the setup only by programs that began with it.
+  bool window_is_remembered_ = false;
 };
 
 }  // namespace nvmx::sim
