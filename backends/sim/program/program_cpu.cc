@@ -14,7 +14,7 @@ ProgramCpu::ProgramCpu(const Parts& parts)
 
 void ProgramCpu::Load(const lhv::CpuProgram& program, uint64_t steps) {
   program_ = program.View();
-  interpreter_.emplace(program_, index_, *this);
+  interpreter_.emplace(program_, index_, static_cast<lhv::ObservationLog&>(*this));
   steps_ = steps;
   log_.clear();
 }

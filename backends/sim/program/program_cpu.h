@@ -64,6 +64,7 @@ class ProgramCpu : protected Platform, private lhv::ObservationLog {
     bool nmi = false;
   };
   Pending& pending() { return pending_; }
+  const Pending& pending() const { return pending_; }
 
  protected:
   uint32_t index() const { return index_; }

@@ -17,16 +17,18 @@ using lhv::OperationKind;
 // Right ones mostly; the types and vectors that go together.
 uint32_t SomeInterruption(Random& random) {
   using enum InterruptionType;
-  const auto make = InterruptionInformation::Make;
+  const auto make = [](InterruptionType type, uint64_t vector) {
+    return InterruptionInformation::Make(type, static_cast<uint8_t>(vector));
+  };
   switch (random.Below(9)) {
     case 0:
-      return make(kExternalInterrupt, static_cast<uint8_t>(random.Between(32, 255))).value();
+      return make(kExternalInterrupt, random.Between(32, 255)).value();
     case 1:
       return InterruptionInformation::Nmi().value();
     case 2:
-      return make(kSoftwareInterrupt, static_cast<uint8_t>(random.Below(256))).value();
+      return make(kSoftwareInterrupt, random.Below(256)).value();
     case 3:
-      return make(kSoftwareException, static_cast<uint8_t>(random.Of({3, 4}))).value();
+      return make(kSoftwareException, random.Between(3, 4)).value();
     case 4:
       return make(kPrivilegedSoftwareException, 1).value();
     case 5:

@@ -78,4 +78,16 @@ lhv::GuestProgram GenerateProgram(const GeneratorOptions& options, uint64_t numb
   return program;
 }
 
+lhv::GuestProgram GeneratedSetup() {
+  Random random(0);
+  ProgramBuilder builder(0);
+  lhv::GuestProgram program;
+  program.name = "the setup of generated programs";
+  program.cpus.push_back(builder.Build(random));
+  // Topics fill the data.
+  std::erase_if(program.cpus[0].memory,
+                [](const lhv::MemoryBlock& block) { return block.offset == ProgramBuilder::kData; });
+  return program;
+}
+
 }  // namespace nvmx::sim

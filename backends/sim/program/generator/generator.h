@@ -5,7 +5,7 @@
 #include <cstdint>
 #include <string>
 
-#include "absl/status/statusor.h"
+#include "absl/status/status.h"
 #include "lhv/assembled.h"
 
 namespace nvmx::sim {
@@ -22,6 +22,10 @@ absl::Status CheckTopic(const std::string& topic);
 // Program `number` of the seed: a guest program that nobody wrote, and that follows from the two
 // numbers alone. Its name tells the topics.
 lhv::GuestProgram GenerateProgram(const GeneratorOptions& options, uint64_t number);
+
+// The program that does nothing but what all generated ones begin with: their setup, and the memory
+// that the setup uses.
+lhv::GuestProgram GeneratedSetup();
 
 }  // namespace nvmx::sim
 

@@ -2,6 +2,7 @@
 //
 // VMCS shadowing: VMREAD and VMWRITE by L2.
 #include "backends/sim/program/generator/topics.h"
+#include "core/nested/vmcs12_region.h"
 #include "core/vmx/controls.h"
 #include "core/x86/address.h"
 
@@ -9,6 +10,10 @@ namespace nvmx::sim {
 namespace {
 
 using lhv::OperationKind;
+
+// The highest byte of the first word of a region, and what it has besides the revision identifier.
+constexpr uint64_t kRevisionTop = 3;
+constexpr uint64_t kShadowIndicator = 0x80;
 
 constexpr VmcsField kFields[] = {
     VmcsField::kGuestRip,       VmcsField::kGuestCr0,     VmcsField::kExitReason,
@@ -47,12 +52,11 @@ void AddShadowing(Random& random, ProgramBuilder& builder) {
                    .flags = lhv::kValueIsWindowOffset,
                    .value = shadow});
   if (!random.OneIn(6)) {
-    // The shadow-VMCS indicator: bit 31 of the first word.
     builder.Prelude({.kind = OperationKind::kWriteMemory,
                      .flags = lhv::kValueIsWindowOffset,
                      .selector = 1,
-                     .value = shadow + 3,
-                     .extra = 0x80});
+                     .value = shadow + kRevisionTop,
+                     .extra = kShadowIndicator | kVmcs12Revision >> 24});
   }
   builder.Prelude({.kind = OperationKind::kVmclear,
                    .flags = lhv::kValueIsWindowOffset,
@@ -78,8 +82,8 @@ void AddShadowing(Random& random, ProgramBuilder& builder) {
   builder.Epilogue({.kind = OperationKind::kWriteMemory,
                     .flags = lhv::kValueIsWindowOffset,
                     .selector = 1,
-                    .value = shadow + 3,
-                    .extra = 0});
+                    .value = shadow + kRevisionTop,
+                    .extra = kVmcs12Revision >> 24});
   builder.Epilogue({.kind = OperationKind::kVmptrld,
                     .flags = lhv::kValueIsWindowOffset,
                     .value = shadow});
