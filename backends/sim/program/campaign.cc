@@ -159,10 +159,10 @@ CampaignResult RunCampaign(const CampaignOptions& options) {
   for (uint64_t number = options.first; number < options.first + options.count; ++number) {
     const lhv::GuestProgram program = GenerateProgram(options.generator, number);
     comparer.Compare(program, comparison);
-    ++result.verdicts[comparison.verdict];
+    ++result.likenesses[comparison.likeness];
     result.ambiguous += comparison.ambiguous;
     result.reached.Add(comparison.keep);
-    if (comparison.verdict == Verdict::kDeclared) ++result.declared[comparison.declared];
+    if (comparison.likeness == Likeness::kDeclared) ++result.declared[comparison.declared];
     if (comparison.IsDefect()) {
       const std::string signature = SignatureOf(program, comparison);
       const auto [place, is_new] = known.emplace(signature, result.findings.size());
@@ -180,8 +180,8 @@ std::string CampaignText(const CampaignResult& result) {
   const Reached& r = result.reached;
   std::string text = absl::StrFormat("%d programs in %.2f s: %.0f programs/s\n", r.programs,
                                      result.seconds, r.programs / std::max(result.seconds, 1e-9));
-  for (const auto& [verdict, count] : result.verdicts) {
-    absl::StrAppendFormat(&text, "  %8d %s\n", count, Name(verdict));
+  for (const auto& [likeness, count] : result.likenesses) {
+    absl::StrAppendFormat(&text, "  %8d %s\n", count, Name(likeness));
   }
   absl::StrAppendFormat(&text, "  %8d of them depend on stale translations\n", result.ambiguous);
   for (const auto& [name, count] : result.declared) {

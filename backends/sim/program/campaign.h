@@ -44,7 +44,7 @@ struct Finding {
 };
 
 struct CampaignResult {
-  std::map<Verdict, uint64_t> verdicts;
+  std::map<Likeness, uint64_t> likenesses;
   uint64_t ambiguous = 0;  // programs for which the reference gives two logs
   std::map<std::string, uint64_t> declared;
   Reached reached;

@@ -15,17 +15,17 @@ std::optional<lhv::Observation> At(const std::vector<lhv::Observation>& log, siz
 
 }  // namespace
 
-const char* Name(Verdict verdict) {
-  switch (verdict) {
-    case Verdict::kSame:
+const char* Name(Likeness likeness) {
+  switch (likeness) {
+    case Likeness::kSame:
       return "same";
-    case Verdict::kSameAsOnePolicy:
+    case Likeness::kSameAsOnePolicy:
       return "same as one TLB policy";
-    case Verdict::kTlbDependent:
+    case Likeness::kTlbDependent:
       return "depends on the TLB";
-    case Verdict::kDeclared:
+    case Likeness::kDeclared:
       return "declared";
-    case Verdict::kDifferent:
+    case Likeness::kDifferent:
       return "DIFFERENT";
   }
   return "?";
@@ -58,18 +58,18 @@ void Comparer::Compare(const lhv::GuestProgram& program, Comparison& result) {
   result.ambiguous = !SameObservations(result.keep, result.evict);
   const bool nested_is_sound = result.nested.defect.empty();
   if (nested_is_sound && SameObservations(result.keep, result.nested)) {
-    result.verdict = result.ambiguous ? Verdict::kSameAsOnePolicy : Verdict::kSame;
+    result.likeness = result.ambiguous ? Likeness::kSameAsOnePolicy : Likeness::kSame;
     return;
   }
   result.difference = FirstDifference(result.keep, result.nested);
   if (const DeclaredDifference* row = FindDeclaredDifference(program, result)) {
-    result.verdict = Verdict::kDeclared;
+    result.likeness = Likeness::kDeclared;
     result.declared = row->name;
   } else if (nested_is_sound && result.ambiguous) {
-    result.verdict = SameObservations(result.evict, result.nested) ? Verdict::kSameAsOnePolicy
-                                                                   : Verdict::kTlbDependent;
+    result.likeness = SameObservations(result.evict, result.nested) ? Likeness::kSameAsOnePolicy
+                                                                   : Likeness::kTlbDependent;
   } else {
-    result.verdict = Verdict::kDifferent;
+    result.likeness = Likeness::kDifferent;
   }
 }
 

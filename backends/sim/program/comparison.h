@@ -31,7 +31,7 @@ struct Difference {
 std::optional<Difference> FirstDifference(const ProgramResult& reference,
                                           const ProgramResult& nested);
 
-enum class Verdict : uint8_t {
+enum class Likeness : uint8_t {
   kSame,
   // The program depends on stale translations: the reference itself gives two logs, one for each
   // policy, and the core gives one of them,
@@ -42,14 +42,14 @@ enum class Verdict : uint8_t {
   kDeclared,
   kDifferent,
 };
-const char* Name(Verdict verdict);
+const char* Name(Likeness likeness);
 
 struct Comparison {
-  Verdict verdict = Verdict::kSame;
+  Likeness likeness = Likeness::kSame;
   ProgramResult keep;   // the reference, with each policy of its TLB
   ProgramResult evict;
   ProgramResult nested;
-  // Unless the verdict is kSame: between `keep` and `nested`.
+  // Unless the likeness is kSame: between `keep` and `nested`.
   std::optional<Difference> difference;
   // Of kDeclared: the row's name.
   std::string declared;
@@ -57,7 +57,7 @@ struct Comparison {
   bool reference_is_ambiguous() const { return ambiguous; }
   bool ambiguous = false;
   // Neither the same nor explained.
-  bool IsDefect() const { return verdict == Verdict::kDifferent; }
+  bool IsDefect() const { return likeness == Likeness::kDifferent; }
 };
 
 // The machines for programs with one number of CPUs, used again for each program.

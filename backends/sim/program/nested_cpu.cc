@@ -41,7 +41,11 @@ void NestedCpu::Reset() {
   InitializeVmcs01Controls(vcpu_);
   l0_memory_.ConfigureVmcs01(vcpu_);
   WriteInitialGuestState(processor(), index());
-  processor().EnterGuest();
+  try {
+    processor().EnterGuest();
+  } catch (const L0Stopped&) {
+    // L1 never starts; `defect_` says why.
+  }
   if (fiber_) fiber_->Start(&NestedCpu::FiberMain, this);
 }
 
