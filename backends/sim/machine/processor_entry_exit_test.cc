@@ -35,6 +35,10 @@ void FillGuestState(Processor& cpu) {
       case VmcsField::kGuestIa32Efer:
         cpu.VmcsWrite(row.field, Efer::kLme | Efer::kLma | Efer::kNxe);
         continue;
+      case VmcsField::kGuestRflags:
+        // An instruction that exits saves RF as 0.
+        cpu.VmcsWrite(row.field, Rflags::kFixed1 | Rflags::kDf);
+        continue;
       default:
         cpu.VmcsWrite(row.field, value);
         value += 0x1000;

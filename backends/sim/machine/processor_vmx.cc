@@ -245,6 +245,7 @@ void Processor::EnterGuest() {
     return;
   }
   Vmcs().launched = 1;
+  state_.monitor_armed = 0;
   state_.operation = Operation::kNonRoot;
   // What the last exit reported is gone as soon as the next can come: a reader of stale exit
   // information reads zeros.
@@ -393,6 +394,7 @@ void Processor::LoadHostState() {
   state_.activity_state = static_cast<uint64_t>(ActivityState::kActive);
   state_.operation = Operation::kRoot;
   state_.virtual_nmi_blocked = 0;
+  state_.mtf_pending = state_.tpr_below_pending = state_.monitor_armed = 0;
 }
 
 // SDM Vol. 3C, 28.7 "VMX Aborts": the processor stops for good.
