@@ -48,7 +48,9 @@ std::string FailedInstructionText(const Observation& observation) {
                           .first = observation.extra});
 }
 
-std::string Event(const Observation& observation) {
+}  // namespace
+
+std::string EventText(const Observation& observation) {
   switch (observation.kind) {
     case ObservationKind::kMsrValue:
       return absl::StrCat("RDMSR ", MsrText(static_cast<uint32_t>(observation.selector)), " = ",
@@ -91,12 +93,10 @@ std::string Event(const Observation& observation) {
   return "unknown observation";
 }
 
-}  // namespace
-
 std::string ToString(const Observation& observation) {
   const std::string operation =
       observation.operation == kNoOperation ? "-" : absl::StrCat(observation.operation);
-  return absl::StrCat("L", observation.level, " #", operation, ": ", Event(observation));
+  return absl::StrCat("L", observation.level, " #", operation, ": ", EventText(observation));
 }
 
 }  // namespace nvmx::lhv
