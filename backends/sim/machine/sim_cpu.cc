@@ -51,8 +51,9 @@ void WriteSegment(Processor& processor, VmcsField selector, uint64_t value, uint
   // The four fields of a segment register have the same index in their groups.
   const uint32_t index = Encoding(selector) & 0x3FF;
   processor.VmcsWrite(selector, value);
+  constexpr uint64_t kTssLimit = 0x67;
   processor.VmcsWrite(static_cast<VmcsField>(Encoding(VmcsField::kGuestEsLimit) + index),
-                      0xFFFFFFFF);
+                      selector == VmcsField::kGuestTrSelector ? kTssLimit : 0xFFFFFFFF);
   processor.VmcsWrite(static_cast<VmcsField>(Encoding(VmcsField::kGuestEsAccessRights) + index),
                       rights);
 }
@@ -82,6 +83,7 @@ void WriteInitialL1State(Processor& processor, uint32_t cpu) {
       {VmcsField::kGuestIa32Efer, Efer::kLme | Efer::kLma},
       {VmcsField::kGuestIa32Pat, kPatReset},
       {VmcsField::kGuestDr7, Dr7::kInit},
+      {VmcsField::kVmcsLinkPointer, kNoVmcs},
       {VmcsField::kGuestRflags, 0x2},
       {VmcsField::kGuestRsp, window + lhv::kL1StackTop},
       {VmcsField::kGuestRip, lhv::kL1CodeBase},
