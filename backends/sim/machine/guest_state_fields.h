@@ -10,7 +10,6 @@
 #include "backends/sim/machine/processor_state.h"
 #include "core/vmx/vmcs_field.h"
 #include "core/x86/control_registers.h"
-#include "core/x86/efer.h"
 
 namespace nvmx::sim {
 
@@ -61,10 +60,6 @@ inline constexpr uint64_t kCr0NotSwitched = 0xFFFFFFFF'00000000 | Cr0::kNw | Cr0
 
 constexpr uint64_t SwitchCr0(uint64_t old_value, uint64_t field) {
   return (old_value & kCr0NotSwitched) | (field & ~kCr0NotSwitched) | Cr0::kEt;
-}
-
-inline bool UsesPaePaging(const SwitchedRegisters& r) {
-  return (r.cr0 & Cr0::kPg) != 0 && (r.cr4 & Cr4::kPae) != 0 && (r.efer & Efer::kLma) == 0;
 }
 
 // Where the PDPTEs lie that CR3 names. SDM Vol. 3A, 5.4 "PAE Paging".

@@ -5,9 +5,11 @@
 
 #include "backends/sim/machine/operand_registers.h"
 #include "core/vmx/controls.h"
+#include "core/vmx/interruptibility.h"
+#include "core/x86/address.h"
 #include "core/x86/control_registers.h"
+#include "core/x86/msr.h"
 #include "core/x86/rflags.h"
-#include "core/x86/segment.h"
 #include "lhv/layout.h"
 
 namespace nvmx::sim {
@@ -17,10 +19,16 @@ using lhv::Instruction;
 using lhv::InstructionEnd;
 using lhv::InstructionKind;
 
+constexpr uint64_t kLow32 = 0xFFFFFFFF;
+
 // The low halves of EDX:EAX.
 uint64_t EdxEax(const std::array<uint64_t, 16>& registers) {
-  return (registers[kRax] & 0xFFFFFFFF) | registers[kRdx] << 32;
+  return (registers[kRax] & kLow32) | registers[kRdx] << 32;
 }
+
+// Where an instruction leaves an operand in memory that is one of its own: at the top of the
+// stack's page, below the machine's part of the window.
+uint64_t OwnOperandAddress(uint64_t rsp) { return PageBase(rsp - 1); }
 
 }  // namespace
 
@@ -31,29 +39,6 @@ Processor::Processor(Memory& memory, Platform& platform, const Capabilities& cap
   state_.dr6 = Dr6::kInit;
   state_.vmxon_pointer = state_.current_vmcs_pointer = kNoVmcs;
   state_.xcr0 = 1;
-}
-
-unsigned Processor::level() const {
-  if (options_.native) return in_non_root() ? 2 : 1;
-  return Current() == VmcsRole::kVmcs01 ? 1 : 2;
-}
-
-bool Processor::HasPin(uint32_t bits) const {
-  return in_non_root() && (VmcsRead(VmcsField::kPinBasedControls) & bits) == bits;
-}
-bool Processor::HasPrimary(uint32_t bits) const {
-  return in_non_root() && (VmcsRead(VmcsField::kPrimaryProcessorBasedControls) & bits) == bits;
-}
-bool Processor::HasSecondary(uint32_t bits) const {
-  return HasPrimary(PrimaryProcessorBased::kActivateSecondaryControls) &&
-         (VmcsRead(VmcsField::kSecondaryProcessorBasedControls) & bits) == bits;
-}
-
-// SDM Vol. 3A, 6.5 "Privilege Levels"; in VMX operation it is the DPL of SS whatever the mode.
-unsigned Processor::Cpl() const {
-  if ((state_.switched.cr0 & Cr0::kPe) == 0) return 0;
-  if ((state_.switched.rflags & Rflags::kVm) != 0) return 3;
-  return AccessRights{static_cast<uint32_t>(state_.switched.ss.access_rights)}.dpl();
 }
 
 lhv::EventFrame Processor::TopFrame(uint8_t) const {
@@ -72,22 +57,18 @@ void Processor::SetScratchRegister(uint64_t value) { state_.registers[kScratch] 
 InstructionEnd Processor::Execute(const Instruction& instruction) {
   const uint64_t next = Rip() + lhv::kInstructionBytes;
   const unsigned level_before = level();
-  const uint64_t frames_before = Stack().count;
-  // STI that sets IF blocks interrupts until the next instruction has completed.
-  const bool starts_sti_blocking =
-      instruction.kind == InstructionKind::kSti && (state_.switched.rflags & Rflags::kIf) == 0;
-  const bool timer_counts = in_non_root();
-  LoadOperands(instruction);
-  const Outcome outcome = Perform(instruction);
+  const Before before{in_non_root(), (state_.switched.rflags & Rflags::kTf) != 0,
+                      (state_.switched.rflags & Rflags::kIf) != 0};
+  delivered_from_.reset();
+  Outcome outcome = Outcome::kElsewhere;
+  if (FetchInstruction() && LoadOperands(instruction)) outcome = Perform(instruction);
+  nmis_unblocked_by_iret_ = false;
   if (outcome == Outcome::kNext) state_.switched.rip = next;
-  if (outcome != Outcome::kElsewhere) {
-    state_.blocking_by_sti = starts_sti_blocking;
-    state_.blocking_by_mov_ss = 0;
-  }
+  if (outcome != Outcome::kElsewhere) FinishInstruction(instruction, before);
+
   const bool entered_l2 = level_before == 1 && level() == 2;
   const bool same_level = level() == level_before;
-  const bool event_follows =
-      same_level && Stack().count == frames_before + 1 && TopFrame(0).rip == next;
+  const bool event_follows = same_level && delivered_from_ == next;
   InstructionEnd end;
   end.completed =
       entered_l2 || (same_level && Rip() == next) || event_follows || outcome == Outcome::kReturned;
@@ -97,26 +78,58 @@ InstructionEnd Processor::Execute(const Instruction& instruction) {
   end.zero = !entered_l2 && (state_.switched.rflags & Rflags::kZf) != 0;
   if (end.completed) {
     end.value = ResultOf(instruction);
-    AdvanceTime(timer_counts && same_level);
+    AdvanceTime(before.non_root && same_level);
   }
   return end;
 }
 
-void Processor::AdvanceTime(bool) { state_.tsc += options_.ticks_per_instruction; }
+// What a completed instruction leaves behind for the instruction boundary.
+void Processor::FinishInstruction(const Instruction& instruction, const Before& before) {
+  SwitchedRegisters& r = state_.switched;
+  // STI that sets IF blocks interrupts until the next instruction has completed.
+  state_.blocking_by_sti = instruction.kind == InstructionKind::kSti && !before.interrupts;
+  state_.blocking_by_mov_ss = instruction.kind == InstructionKind::kMovSs;
+  if (instruction.kind != InstructionKind::kIret) r.rflags &= ~Rflags::kRf;
+  // SDM Vol. 3B, 18.3.1.4 "Single-Step Exception Condition"; with BTF only branches trap.
+  const bool is_branch = instruction.kind == InstructionKind::kIret ||
+                         instruction.kind == InstructionKind::kFetch ||
+                         instruction.kind == InstructionKind::kHandlerReturn;
+  if (before.trap && (is_branch || (r.debugctl & DebugCtl::kBtf) == 0)) {
+    r.pending_debug_exceptions |= PendingDebugExceptions::kBs;
+  }
+  if (before.non_root && HasPrimary(PrimaryProcessorBased::kMonitorTrapFlag)) {
+    state_.mtf_pending = 1;
+  }
+}
 
-void Processor::LoadOperands(const Instruction& instruction) {
+// The VMX-preemption timer counts down by 1 each time that the bit of the TSC that IA32_VMX_MISC
+// names changes. SDM Vol. 3C, 26.5.1 "VMX-Preemption Timer".
+void Processor::AdvanceTime(bool timer_counts) {
+  const uint64_t before = state_.tsc;
+  state_.tsc += options_.ticks_per_instruction;
+  if (!timer_counts || !HasPin(PinBased::kActivateVmxPreemptionTimer)) return;
+  const unsigned rate = capabilities_.misc & VmxMisc::kPreemptionTimerRate;
+  const uint64_t counts = (state_.tsc >> rate) - (before >> rate);
+  state_.preemption_timer -= counts < state_.preemption_timer ? counts : state_.preemption_timer;
+}
+
+bool Processor::LoadOperands(const Instruction& instruction) {
   auto& registers = state_.registers;
   switch (instruction.kind) {
     case InstructionKind::kCpuid:
+    case InstructionKind::kVmfunc:
       registers[kRax] = instruction.first;
       registers[kRcx] = instruction.second;
       break;
     case InstructionKind::kRdmsr:
+    case InstructionKind::kRdpmc:
+    case InstructionKind::kXgetbv:
       registers[kRcx] = instruction.first;
       break;
     case InstructionKind::kWrmsr:
+    case InstructionKind::kXsetbv:
       registers[kRcx] = instruction.first;
-      registers[kRax] = instruction.second & 0xFFFFFFFF;
+      registers[kRax] = instruction.second & kLow32;
       registers[kRdx] = instruction.second >> 32;
       break;
     case InstructionKind::kVmcall:
@@ -130,45 +143,115 @@ void Processor::LoadOperands(const Instruction& instruction) {
     case InstructionKind::kWriteMemory:
       registers[kRax] = instruction.second;
       break;
+    case InstructionKind::kIn:
+      registers[kRdx] = instruction.first;
+      break;
+    case InstructionKind::kOut:
+      registers[kRdx] = instruction.first;
+      registers[kRax] = instruction.second;
+      break;
+    case InstructionKind::kMovToCr:
+    case InstructionKind::kMovToDr:
+    case InstructionKind::kLmsw:
+    case InstructionKind::kLldt:
+    case InstructionKind::kLtr:
+      registers[kValueRegister] = instruction.first;
+      break;
+    case InstructionKind::kMonitor:
+      registers[kRax] = instruction.first;
+      registers[kRcx] = registers[kRdx] = 0;
+      break;
+    case InstructionKind::kMwait:
+      registers[kRax] = registers[kRcx] = 0;
+      break;
+    case InstructionKind::kFetch:
+      // Not if it is taken up again where it has led.
+      if (Rip() != instruction.first) registers[kFetchReturn] = Rip() + lhv::kInstructionBytes;
+      break;
     default:
       break;
   }
+  return LoadMemoryOperand(instruction);
+}
+
+bool Processor::LoadMemoryOperand(const Instruction& instruction) {
+  uint64_t offset = instruction.first;
+  if (instruction.kind == InstructionKind::kInvpcid) {
+    state_.registers[kSelectorRegister] = instruction.first;
+    const uint64_t descriptor[] = {instruction.second, instruction.third};
+    offset = OwnOperandAddress(state_.switched.rsp);
+    if (!WriteData({SegmentRegister::kDs, offset}, std::as_bytes(std::span(descriptor)))) {
+      return false;
+    }
+  }
+  instruction_operand_ = {{SegmentRegister::kDs, offset}, offset, kDisplacementOnly};
+  return true;
 }
 
 uint64_t Processor::ResultOf(const Instruction& instruction) const {
   const auto& registers = state_.registers;
+  const auto peek = [this](uint64_t linear) {
+    uint64_t value = 0;
+    PeekData(linear, std::as_writable_bytes(std::span(&value, 1)));
+    return value;
+  };
   switch (instruction.kind) {
     case InstructionKind::kRdmsr:
+    case InstructionKind::kRdtsc:
+    case InstructionKind::kRdtscp:
+    case InstructionKind::kRdpmc:
+    case InstructionKind::kXgetbv:
       return EdxEax(registers);
-    case InstructionKind::kVmread:
-      return registers[kRbx];
     case InstructionKind::kCpuid:
-      return (registers[kRax] & 0xFFFFFFFF) | registers[kRbx] << 32;
+      return (registers[kRax] & kLow32) | registers[kRbx] << 32;
     case InstructionKind::kReadMemory:
       return registers[kRax];
-    case InstructionKind::kVmptrst: {
-      uint64_t pointer = 0;
-      memory_.Read(instruction.first, std::as_writable_bytes(std::span(&pointer, 1)));
-      return pointer;
-    }
+    case InstructionKind::kIn:
+      return registers[kRax] & ((uint64_t{1} << 8 * instruction.width) - 1);
+    case InstructionKind::kVmread:
+    case InstructionKind::kMovFromCr:
+    case InstructionKind::kMovFromDr:
+    case InstructionKind::kSmsw:
+    case InstructionKind::kSldt:
+    case InstructionKind::kStr:
+    case InstructionKind::kRdrand:
+    case InstructionKind::kRdseed:
+      return registers[kValueRegister];
+    case InstructionKind::kVmptrst:
+      return peek(instruction.first);
+    case InstructionKind::kSgdt:
+    case InstructionKind::kSidt:
+      return peek(instruction.first + sizeof(uint16_t));
     default:
       return 0;
   }
 }
 
 Processor::Outcome Processor::Perform(const Instruction& instruction) {
-  if (const std::optional<ExitReason> reason = Intercept(instruction)) {
-    return ExitOnInstruction(*reason);
+  if (instruction.kind == InstructionKind::kMovToDr ||
+      instruction.kind == InstructionKind::kMovFromDr) {
+    return PerformMovDr(instruction);
   }
+  if (const std::optional<Exception> fault = PriorFault(instruction)) return Raise(*fault);
+  if (const std::optional<InstructionExit> exit = Intercept(instruction)) {
+    return ExitOnInstruction(*exit);
+  }
+  return PerformPlain(instruction);
+}
+
+Processor::Outcome Processor::PerformPlain(const Instruction& instruction) {
   switch (instruction.kind) {
     case InstructionKind::kNop:
+    case InstructionKind::kPause:
+    case InstructionKind::kWbinvd:
+    case InstructionKind::kInvd:
       return Outcome::kNext;
     case InstructionKind::kSti:
-      state_.switched.rflags |= Rflags::kIf;
-      return Outcome::kNext;
+      return PerformSti();
     case InstructionKind::kCli:
-      state_.switched.rflags &= ~Rflags::kIf;
-      return Outcome::kNext;
+      return PerformCli();
+    case InstructionKind::kPopf:
+      return PerformPopf(instruction.first);
     case InstructionKind::kReadMemory:
     case InstructionKind::kWriteMemory:
       return PerformMemory(instruction);
@@ -177,6 +260,8 @@ Processor::Outcome Processor::Perform(const Instruction& instruction) {
       return Outcome::kNext;
     case InstructionKind::kIret:
       return PerformIret(instruction.first);
+    case InstructionKind::kHandlerReturn:
+      return PerformHandlerReturn();
     case InstructionKind::kHlt:
       return PerformHlt();
     case InstructionKind::kCpuid:
@@ -185,22 +270,93 @@ Processor::Outcome Processor::Perform(const Instruction& instruction) {
       return PerformRdmsr();
     case InstructionKind::kWrmsr:
       return PerformWrmsr();
+    case InstructionKind::kFetch:
+      return PerformFetch(instruction.first);
+    case InstructionKind::kInt:
+      return RaiseSoftware(InterruptionType::kSoftwareInterrupt,
+                           static_cast<uint8_t>(instruction.first));
+    case InstructionKind::kInt3:
+      return RaiseSoftware(InterruptionType::kSoftwareException,
+                           static_cast<uint8_t>(Vector::kBreakpoint));
+    case InstructionKind::kInt1:
+      return RaiseSoftware(InterruptionType::kPrivilegedSoftwareException,
+                           static_cast<uint8_t>(Vector::kDebug));
+    case InstructionKind::kDivideByZero:
+      return Fault(Vector::kDivideError);
     default:
-      return PerformVmx(instruction);
+      return PerformSystem(instruction);
   }
 }
 
-bool Processor::ReadData(uint64_t linear, std::span<std::byte> bytes) {
-  if (memory_.Read(linear, bytes)) return true;
-  // The guest's page tables map only what is there.
-  RaisePageFault(linear, 0);
-  return false;
+Processor::Outcome Processor::PerformSystem(const Instruction& instruction) {
+  uint64_t& value = state_.registers[kValueRegister];
+  switch (instruction.kind) {
+    case InstructionKind::kMovToCr:
+      return PerformMovToCr(instruction.width);
+    case InstructionKind::kMovFromCr:
+      return PerformMovFromCr(instruction.width);
+    case InstructionKind::kClts:
+      return PerformClts();
+    case InstructionKind::kLmsw:
+      return PerformLmsw();
+    case InstructionKind::kSmsw:
+      value = VisibleCr0();
+      return Outcome::kNext;
+    case InstructionKind::kRdtscp:
+      state_.registers[kRcx] = state_.plain.tsc_aux & kLow32;
+      [[fallthrough]];
+    case InstructionKind::kRdtsc:
+      ReturnEdxEax(GuestTsc());
+      return Outcome::kNext;
+    case InstructionKind::kRdpmc:
+      return PerformRdpmc();
+    case InstructionKind::kIn:
+    case InstructionKind::kOut:
+      return PerformIo(instruction);
+    case InstructionKind::kInvlpg:
+      return PerformInvlpg(instruction.first);
+    case InstructionKind::kInvpcid:
+      return PerformInvpcid();
+    case InstructionKind::kMonitor:
+      return PerformMonitor();
+    case InstructionKind::kMwait:
+      return PerformMwait();
+    case InstructionKind::kXgetbv:
+      return PerformXgetbv();
+    case InstructionKind::kXsetbv:
+      return PerformXsetbv();
+    case InstructionKind::kRdrand:
+    case InstructionKind::kRdseed:
+      return PerformRandom();
+    default:
+      return PerformSegmentation(instruction);
+  }
 }
 
-bool Processor::WriteData(uint64_t linear, std::span<const std::byte> bytes) {
-  if (memory_.Write(linear, bytes)) return true;
-  RaisePageFault(linear, PageFaultErrorCode::kWr);
-  return false;
+Processor::Outcome Processor::PerformSegmentation(const Instruction& instruction) {
+  uint64_t& value = state_.registers[kValueRegister];
+  switch (instruction.kind) {
+    case InstructionKind::kSgdt:
+    case InstructionKind::kSidt:
+      return PerformStoreTable(instruction.kind == InstructionKind::kSgdt);
+    case InstructionKind::kLgdt:
+    case InstructionKind::kLidt:
+      return PerformLoadTable(instruction.kind == InstructionKind::kLgdt);
+    case InstructionKind::kSldt:
+      value = state_.switched.ldtr.selector;
+      return Outcome::kNext;
+    case InstructionKind::kStr:
+      value = state_.switched.tr.selector;
+      return Outcome::kNext;
+    case InstructionKind::kLldt:
+      return PerformLldt();
+    case InstructionKind::kLtr:
+      return PerformLtr();
+    case InstructionKind::kMovSs:
+      return PerformMovSs();
+    default:
+      return PerformVmx(instruction);
+  }
 }
 
 }  // namespace nvmx::sim

@@ -6,6 +6,7 @@
 #include "backends/sim/machine/vm_entry_checks.h"
 #include "core/vmx/controls.h"
 #include "core/vmx/interruptibility.h"
+#include "core/x86/efer.h"
 
 namespace nvmx::sim {
 namespace {
@@ -26,9 +27,6 @@ uint64_t LoadedDr7(uint64_t field) {
   constexpr uint64_t kAlways0 = uint64_t{1} << 12 | uint64_t{3} << 14;
   return (field & ~kAlways0) | Dr7::kFixed1;
 }
-
-constexpr uint64_t kVtprOffset = 0x80;
-constexpr uint32_t kTprThreshold = 0xF;
 
 }  // namespace
 
@@ -87,24 +85,13 @@ bool Processor::EnterCheckedGuest() {
   return true;
 }
 
-// SDM Vol. 3C, 27.7 "Special Features of VM Entry": what can end the guest's run before its first
-// instruction.
+// SDM Vol. 3C, 27.7.4 "VMX-Preemption Timer"; what else 27.7 says belongs to the first instruction
+// boundary.
 void Processor::StartGuestTimers() {
   const VmcsImage& v = Vmcs().fields;
-  state_.mtf_pending = 0;
-  state_.tpr_below_pending = 0;
+  state_.mtf_pending = state_.tpr_below_pending = 0;
   if (HasPin(PinBased::kActivateVmxPreemptionTimer)) {
     state_.preemption_timer = v.Get<VmcsField::kVmxPreemptionTimerValue>();
-  }
-  // 27.7.7 "VM Exits Induced by the TPR Threshold".
-  if (HasPrimary(PrimaryProcessorBased::kUseTprShadow) &&
-      HasSecondary(Secondary::kVirtualizeApicAccesses) &&
-      !HasSecondary(Secondary::kVirtualInterruptDelivery)) {
-    std::byte vtpr{};
-    memory_.ReadPhysical(v.Get<VmcsField::kVirtualApicAddress>() + kVtprOffset,
-                         std::span(&vtpr, 1));
-    const uint32_t threshold = v.Get<VmcsField::kTprThreshold>() & kTprThreshold;
-    if (threshold > static_cast<uint32_t>(vtpr) >> 4) state_.tpr_below_pending = 1;
   }
 }
 
@@ -152,7 +139,7 @@ void Processor::LoadGuestPdptes() {
   const VmcsImage& v = Vmcs().fields;
   SwitchedRegisters& r = state_.switched;
   r.pdptes = {};
-  if (!UsesPaePaging(r)) return;
+  if (!UsesPaePaging(r.cr0, r.cr4, r.efer)) return;
   const bool ept =
       (v.Get<VmcsField::kPrimaryProcessorBasedControls>() &
        PrimaryProcessorBased::kActivateSecondaryControls) != 0 &&

@@ -9,6 +9,7 @@
 #include "backends/sim/machine/vm_entry_checks.h"
 #include "core/vmx/controls.h"
 #include "core/vmx/interruptibility.h"
+#include "core/x86/efer.h"
 #include "core/x86/rflags.h"
 #include "core/x86/segment.h"
 
@@ -38,23 +39,6 @@ InterruptionInformation EventOf(uint64_t interruption) {
 
 bool IsByNmi(ExitReason reason, uint64_t interruption) {
   return reason == ExitReason::kExceptionOrNmi && EventOf(interruption).IsNmi();
-}
-
-// Whether delivery of the exception saves RFLAGS with RF set. SDM Vol. 3B, 18.3.1.1
-// "Instruction-Breakpoint Exception Condition": faults, but not traps and aborts. The debug
-// exceptions that there are here are traps.
-bool IsFault(InterruptionInformation event) {
-  if (event.type() != InterruptionType::kHardwareException) return false;
-  switch (static_cast<Vector>(event.vector())) {
-    case Vector::kDebug:
-    case Vector::kBreakpoint:
-    case Vector::kOverflow:
-    case Vector::kDoubleFault:
-    case Vector::kMachineCheck:
-      return false;
-    default:
-      return true;
-  }
 }
 
 }  // namespace
@@ -149,7 +133,7 @@ void Processor::SaveGuestState(ExitReason reason, const ExitInformation& informa
       (state_.blocking_by_mov_ss != 0 ? Interruptibility::kBlockingByMovSs : 0) |
       (blocking ? Interruptibility::kBlockingByNmi : 0));
   v.Set<VmcsField::kGuestActivityState>(state_.activity_state);
-  if (HasSecondary(Secondary::kEnableEpt) && UsesPaePaging(r)) {
+  if (HasSecondary(Secondary::kEnableEpt) && UsesPaePaging(r.cr0, r.cr4, r.efer)) {
     for (size_t i = 0; i < r.pdptes.size(); ++i) v.Write(kGuestPdptes[i], r.pdptes[i]);
   }
 }
@@ -176,16 +160,15 @@ void Processor::SaveGuestMsrs() {
 // 28.3.3 "Saving RIP, RSP, RFLAGS, and SSP": the resume flag.
 uint64_t Processor::SavedRflags(ExitReason reason, const ExitInformation& information) const {
   const uint64_t rflags = state_.switched.rflags;
-  const InterruptionInformation delivered = EventOf(information.vectoring);
   switch (reason) {
     case ExitReason::kExceptionOrNmi:
-      return IsFault(EventOf(information.interruption)) ? rflags | Rflags::kRf : rflags;
+      // Whoever raised the exception has made it what delivery would save.
+      return rflags;
     case ExitReason::kApicAccess:
     case ExitReason::kEptViolation:
     case ExitReason::kEptMisconfiguration:
     case ExitReason::kPageModificationLogFull:
-      if (!delivered.valid() || IsFault(delivered)) return rflags | Rflags::kRf;
-      return rflags;
+      return EventOf(information.vectoring).valid() ? rflags : rflags | Rflags::kRf;
     default:
       // Of the rest only exits that instructions cause have a length.
       return information.instruction_length != 0 ? rflags & ~Rflags::kRf : rflags;
@@ -237,7 +220,7 @@ std::optional<VmxAbort> Processor::LoadHostState() {
   state_.preemption_timer = 0;
   // 28.5.4 "Checking and Loading Host Page-Directory-Pointer-Table Entries".
   SwitchedRegisters& r = state_.switched;
-  if (!UsesPaePaging(r)) return std::nullopt;
+  if (!UsesPaePaging(r.cr0, r.cr4, r.efer)) return std::nullopt;
   memory_.ReadPhysical(PdptAddress(r.cr3), std::as_writable_bytes(std::span(r.pdptes)));
   if (!ArePdptesValid(r.pdptes, capabilities_)) return VmxAbort::kHostPdptes;
   return std::nullopt;

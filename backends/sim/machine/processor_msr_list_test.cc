@@ -268,7 +268,7 @@ TEST_F(ProcessorMsrList, AVmxAbortStopsTheProcessorForGood) {
   EXPECT_EQ(root_.exits, 0) << "software in root operation never runs again";
   EXPECT_FALSE(cpu_.IsActive());
   EXPECT_FALSE(cpu_.CanTakeNmi());
-  EXPECT_FALSE(cpu_.CanTakeInterrupt());
+  EXPECT_FALSE(CanTakeInterrupt());
 }
 
 TEST_F(ProcessorMsrList, TheIndicatorIsThatOfTheVmcsThatAborted) {

@@ -168,11 +168,13 @@ void SimCpu::FiberMain(void* self) { static_cast<SimCpu*>(self)->Run(); }
 
 void SimCpu::Run() {
   for (;;) {
-    if (processor_.NmiWindowIsOpen()) {
-      processor_.ExitForNmiWindow();
-      continue;
+    // What is more urgent than an NMI does not wait for anybody's choice.
+    const BoundaryEvent event = processor_.NextEvent({.nmi = true});
+    if (event != BoundaryEvent::kNone && event < BoundaryEvent::kNmi) {
+      processor_.Take(event, {});
+    } else {
+      StepGuest();
     }
-    StepGuest();
   }
 }
 
@@ -183,12 +185,10 @@ void SimCpu::StepGuest() {
   DropUselessApicEvents();
   fiber_.Suspend();
   if (choice_ == Choice::kTakeNmi) {
-    const bool exits =
-        (processor_.VmcsRead(VmcsField::kPinBasedControls) & PinBased::kNmiExiting) != 0;
-    NoteNmiTaken(!exits                                      ? NmiDestination::kGuestIdt
+    NoteNmiTaken(!processor_.NmiExits()                      ? NmiDestination::kGuestIdt
                  : processor_.Current() == VmcsRole::kVmcs01 ? NmiDestination::kL1Exit
                                                              : NmiDestination::kL2Exit);
-    processor_.TakeNmiInGuest();
+    processor_.Take(BoundaryEvent::kNmi, {.nmi = true});
     return;
   }
   if (HasApicEvent()) {
@@ -229,22 +229,25 @@ void SimCpu::DropUselessApicEvents() {
   }
 }
 
+Signals SimCpu::ApicSignals() const {
+  return {.init = local_apic_.has_init(),
+          .sipi = local_apic_.sipi(),
+          .interrupt = local_apic_.HighestInterrupt()};
+}
+
 bool SimCpu::HasApicEvent() const {
-  if (!processor_.in_guest()) return false;
-  return local_apic_.has_init() || local_apic_.sipi().has_value() ||
-         (local_apic_.HighestInterrupt().has_value() && processor_.CanTakeInterrupt());
+  return processor_.NextEvent(ApicSignals()) != BoundaryEvent::kNone;
 }
 
 void SimCpu::TakeApicEvent() {
-  if (local_apic_.has_init()) {
-    local_apic_.TakeInit();
-    processor_.ExitForInit();
-  } else if (const std::optional<uint8_t> vector = local_apic_.sipi()) {
-    local_apic_.DropSipi();
-    processor_.ExitForSipi(*vector);
-  } else {
-    processor_.TakeInterrupt(local_apic_.TakeInterrupt());
+  const Signals signals = ApicSignals();
+  const BoundaryEvent event = processor_.NextEvent(signals);
+  if (event == BoundaryEvent::kInit) local_apic_.TakeInit();
+  if (event == BoundaryEvent::kSipi) local_apic_.DropSipi();
+  if (event == BoundaryEvent::kInterrupt && processor_.AcknowledgesInterrupt()) {
+    local_apic_.TakeInterrupt();
   }
+  processor_.Take(event, signals);
 }
 
 // The CPU stays at the point until it is told to do what stands there. NMIs are taken meanwhile, on
