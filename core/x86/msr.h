@@ -97,14 +97,6 @@ struct DebugCtl {
       kFreezeLbrsOnPmi | kFreezePerfmonOnPmi | kEnableUncorePmi | kFreezeWhileSmm | kRtmDebug;
 };
 
-// IA32_PERF_GLOBAL_CTRL of a CPU with four general-purpose and three fixed-function counters; every
-// other bit is reserved. SDM Vol. 3B, 20.2.2 "Architectural Performance Monitoring Version 2".
-struct PerfGlobalCtrl {
-  static constexpr uint64_t kGeneralPurpose = 0xF;
-  static constexpr uint64_t kFixedFunction = uint64_t{7} << 32;
-  static constexpr uint64_t kDefined = kGeneralPurpose | kFixedFunction;
-};
-
 }  // namespace nvmx
 
 #endif  // NVMX_CORE_X86_MSR_H_

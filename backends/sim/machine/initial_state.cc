@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "backends/sim/machine/initial_state.h"
 
+#include "core/nested/vcpu.h"
 #include "core/x86/control_registers.h"
 #include "core/x86/efer.h"
 #include "core/x86/memory_type.h"
@@ -79,6 +80,7 @@ void WriteInitialGuestState(Processor& processor, uint32_t cpu) {
       {VmcsField::kGuestIa32Efer, r.efer},
       {VmcsField::kGuestIa32Pat, r.pat},
       {VmcsField::kGuestDr7, r.dr7},
+      {VmcsField::kVmcsLinkPointer, kNoVmcs},
       {VmcsField::kGuestRflags, r.rflags},
       {VmcsField::kGuestRsp, r.rsp},
       {VmcsField::kGuestRip, r.rip},

@@ -37,6 +37,7 @@ Processor::Processor(Memory& memory, Platform& platform, const Capabilities& cap
     : memory_(memory), platform_(platform), capabilities_(capabilities), options_(options) {
   state_.operation = options.native ? Operation::kOff : Operation::kRoot;
   state_.dr6 = Dr6::kInit;
+  state_.vmxon_pointer = state_.current_vmcs_pointer = kNoVmcs;
   state_.xcr0 = 1;
 }
 

@@ -15,6 +15,7 @@
 #include "core/vmx/exit_reason.h"
 #include "core/vmx/interruptibility.h"
 #include "core/vmx/interruption_info.h"
+#include "core/vmx/outcomes.h"
 #include "core/vmx/vmx_abort.h"
 #include "core/x86/exception.h"
 #include "core/x86/segment.h"
@@ -336,16 +337,34 @@ class Processor final : public lhv::GuestCpu {
   uint32_t LoadMsrList(uint64_t address, uint64_t count);
   uint32_t StoreMsrList(uint64_t address, uint64_t count);
 
-  // --- processor_vmx.cc: VMX instructions, VM entries and VM exits.
+  // --- processor_vmx_instructions.cc
   Outcome PerformVmx(const lhv::Instruction& instruction);
-  void Exit(ExitReason reason, const ExitInformation& information);
-  void SaveGuestState();
-  void LoadHostState();
+  void ActivateShadowVmcs(uint64_t address);
+
+  // --- processor_entry.cc. SDM Vol. 3C, chapter 27 "VM Entries".
+  // What the checks of the current VMCS say; of L0's VMCSs not the host state.
+  EntryOutcome CheckEntry() const;
+  // The rest of a VM entry that passed them, but for the injected event. False: an MSR could not be
+  // loaded, and the processor is in root operation with the host state.
+  bool EnterCheckedGuest();
+  void StartGuestTimers();
   void LoadGuestState();
-  const char* BrokenEntryRule() const;
-  const char* BrokenControlRule() const;
-  const char* BrokenGuestRule() const;
-  bool IsUnrestricted() const;
+  void LoadGuestMsrs();
+  void LoadGuestPdptes();
+  void LoadGuestNonRegisterState();
+  // Without VPIDs nothing that is remembered outlives a VM entry or a VM exit.
+  void DropTranslationsAtTransition();
+
+  // --- processor_exit.cc. SDM Vol. 3C, chapter 28 "VM Exits".
+  void Exit(ExitReason reason, const ExitInformation& information);
+  void RecordExitInformation(ExitReason reason, const ExitInformation& information);
+  void SaveGuestState(ExitReason reason, const ExitInformation& information);
+  void SaveGuestMsrs();
+  uint64_t SavedRflags(ExitReason reason, const ExitInformation& information) const;
+  uint64_t SavedPendingDebugExceptions(ExitReason reason, const ExitInformation& information) const;
+  std::optional<VmxAbort> LoadHostState();
+  void LoadHostRegisters(const SwitchedRegisters& guest);
+  void LoadHostSegments(bool long_mode);
   void FailEntry(ExitReason reason, uint64_t qualification);
   void EnterVmxAbort(VmxAbort indicator);
 

@@ -43,7 +43,7 @@ bool EntryInput::IsCanonical(uint64_t linear) const {
   return nvmx::IsCanonical(linear, static_cast<unsigned>(capabilities.linear_address_width));
 }
 
-EntryOutcome CheckVmEntry(const EntryInput& input) {
+EntryOutcome CheckControls(const EntryInput& input) {
   for (std::span<const EntryRule> rules :
        {ExecutionControlRules(), ExitControlRules(), EntryControlRules()}) {
     if (const EntryRule* rule = FirstBroken(input, rules)) {
@@ -51,10 +51,17 @@ EntryOutcome CheckVmEntry(const EntryInput& input) {
           VmxOutcome::FailValid(VmInstructionError::kVmEntryWithInvalidControlFields), rule->name);
     }
   }
-  if (const EntryRule* rule = FirstBroken(input, HostStateRules())) {
-    return EntryOutcome::Fail(
-        VmxOutcome::FailValid(VmInstructionError::kVmEntryWithInvalidHostStateFields), rule->name);
-  }
+  return EntryOutcome::Entered();
+}
+
+EntryOutcome CheckHostState(const EntryInput& input) {
+  const EntryRule* rule = FirstBroken(input, HostStateRules());
+  if (rule == nullptr) return EntryOutcome::Entered();
+  return EntryOutcome::Fail(
+      VmxOutcome::FailValid(VmInstructionError::kVmEntryWithInvalidHostStateFields), rule->name);
+}
+
+EntryOutcome CheckGuestState(const EntryInput& input) {
   for (std::span<const EntryRule> rules :
        {GuestRegisterRules(), GuestSegmentRules(), GuestNonRegisterRules()}) {
     if (const EntryRule* rule = FirstBroken(input, rules)) {

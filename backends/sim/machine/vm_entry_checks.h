@@ -95,9 +95,14 @@ std::span<const EntryRule> GuestRegisterRules();
 std::span<const EntryRule> GuestSegmentRules();
 std::span<const EntryRule> GuestNonRegisterRules();
 
-// What the checks let become of the VM entry: Entered (they pass), Fail with VM-instruction error 7
-// or 8, or EntryFailure 33; with the name of the first broken rule.
-EntryOutcome CheckVmEntry(const EntryInput& input);
+// What the checks let become of the VM entry: Entered if they pass; with the name of the first
+// broken rule otherwise. They are made in this order.
+// Fail with VM-instruction error 7.
+EntryOutcome CheckControls(const EntryInput& input);
+// Fail with VM-instruction error 8.
+EntryOutcome CheckHostState(const EntryInput& input);
+// EntryFailure with basic exit reason 33.
+EntryOutcome CheckGuestState(const EntryInput& input);
 
 // One of the MSR lists passes: an empty one always. SDM Vol. 3C, 27.2.1.2, 27.2.1.3.
 bool IsMsrListValid(const EntryInput& input, uint64_t address, uint32_t count);

@@ -133,7 +133,8 @@ constexpr EntryRule kRules[] = {
      }},
     {"EPTP",
      [](const EntryInput& in) {
-       return !in.Secondary(P2::kEnableEpt) ||
+       // A processor whose EPT has no capabilities does not look at EPTP.
+       return !in.Secondary(P2::kEnableEpt) || in.capabilities.ept_vpid_cap == 0 ||
               IsEptpValid(in.Get<VmcsField::kEptPointer>(), in.capabilities);
      }},
     {"PML without EPT",

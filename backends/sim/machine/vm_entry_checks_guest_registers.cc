@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //
 // SDM Vol. 3C, 27.3.1.1 "Checks on Guest Control Registers, Debug Registers, and MSRs".
+#include "backends/sim/machine/processor_features.h"
 #include "backends/sim/machine/vm_entry_checks.h"
 #include "core/x86/control_registers.h"
 #include "core/x86/efer.h"
@@ -68,7 +69,8 @@ constexpr EntryRule kRules[] = {
     {"guest IA32_PERF_GLOBAL_CTRL",
      [](const EntryInput& in) {
        return !in.Entry(VmEntry::kLoadIa32PerfGlobalCtrl) ||
-              (in.Get<VmcsField::kGuestIa32PerfGlobalCtrl>() & ~PerfGlobalCtrl::kDefined) == 0;
+              (in.Get<VmcsField::kGuestIa32PerfGlobalCtrl>() &
+               ~PerformanceCounters::kGlobalCtrlDefined) == 0;
      }},
     {"guest IA32_PAT",
      [](const EntryInput& in) {

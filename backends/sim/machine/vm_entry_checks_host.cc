@@ -2,6 +2,7 @@
 //
 // SDM Vol. 3C, 27.2.2 "Checks on Host Control Registers, MSRs, and SSP", 27.2.3 "Checks on Host
 // Segment and Descriptor-Table Registers", 27.2.4 "Checks Related to Address-Space Size".
+#include "backends/sim/machine/processor_features.h"
 #include "backends/sim/machine/vm_entry_checks.h"
 #include "core/x86/control_registers.h"
 #include "core/x86/efer.h"
@@ -49,7 +50,8 @@ constexpr EntryRule kRules[] = {
     {"host IA32_PERF_GLOBAL_CTRL",
      [](const EntryInput& in) {
        return !in.Exit(VmExit::kLoadIa32PerfGlobalCtrl) ||
-              (in.Get<VmcsField::kHostIa32PerfGlobalCtrl>() & ~PerfGlobalCtrl::kDefined) == 0;
+              (in.Get<VmcsField::kHostIa32PerfGlobalCtrl>() &
+               ~PerformanceCounters::kGlobalCtrlDefined) == 0;
      }},
     {"host IA32_PAT",
      [](const EntryInput& in) {

@@ -57,8 +57,7 @@ std::optional<size_t> FindVmcs(const VmcsSlots& slots, uint64_t address) {
   return std::nullopt;
 }
 
-size_t ActivateVmcs(VmcsSlots& slots, Memory& memory, uint64_t address, size_t keep,
-                    size_t first) {
+size_t ActivateVmcs(VmcsSlots& slots, Memory& memory, uint64_t address, size_t keep, size_t first) {
   if (const std::optional<size_t> slot = FindVmcs(slots, address)) return *slot;
   const size_t slot = FreeSlot(slots, memory, keep, first);
   slots[slot] = LoadRegion(memory, address);

@@ -91,7 +91,10 @@ struct EntryFixture {
   }
 
   EntryOutcome Check() const {
-    return CheckVmEntry({vmcs, capabilities, memory, kCurrentVmcs, long_mode});
+    const EntryInput input{vmcs, capabilities, memory, kCurrentVmcs, long_mode};
+    if (const EntryOutcome outcome = CheckControls(input); !outcome.entered()) return outcome;
+    if (const EntryOutcome outcome = CheckHostState(input); !outcome.entered()) return outcome;
+    return CheckGuestState(input);
   }
 
   void Set(VmcsField field, uint64_t value) { vmcs.Write(field, value); }
