@@ -156,7 +156,7 @@ std::optional<VmcsField> OfferedField(const Vcpu& vcpu, uint64_t encoding) {
 VmxOutcome Vmread(Vcpu& vcpu) {
   if (auto refusal = CheckInVmxOperation(vcpu)) return *refusal;
   if (vcpu.state.current_vmcs == kNoVmcs) return VmxOutcome::FailInvalid();
-  const uint64_t encoding = FieldOperand(vcpu);
+  const uint64_t encoding = RegisterOperand(vcpu);
   const std::optional<VmcsField> field = OfferedField(vcpu, encoding);
   if (!field) return Fail(vcpu, VmInstructionError::kUnsupportedVmcsComponent);
   const uint64_t value = vcpu.state.vmcs12.Read(*field);
@@ -171,7 +171,7 @@ VmxOutcome Vmwrite(Vcpu& vcpu) {
   if (vcpu.state.current_vmcs == kNoVmcs) return VmxOutcome::FailInvalid();
   const OperandResult source = ReadValueOperand(vcpu);
   if (source.fault) return *source.fault;
-  const uint64_t encoding = FieldOperand(vcpu);
+  const uint64_t encoding = RegisterOperand(vcpu);
   const std::optional<VmcsField> field = OfferedField(vcpu, encoding);
   if (!field) return Fail(vcpu, VmInstructionError::kUnsupportedVmcsComponent);
   if (Type(*field) == FieldType::kReadOnlyData &&
