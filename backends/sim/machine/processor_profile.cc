@@ -51,4 +51,58 @@ Capabilities SimulatedCapabilities() {
   return c;
 }
 
+Capabilities FullCapabilities() {
+  constexpr uint64_t kPreemptionTimerRate = 5;
+  constexpr uint64_t kCr3Targets = 4;
+  constexpr uint32_t kPin = PinBased::kExternalInterruptExiting | PinBased::kNmiExiting |
+                            PinBased::kVirtualNmis | PinBased::kActivateVmxPreemptionTimer;
+  using P = PrimaryProcessorBased;
+  constexpr uint32_t kPrimary =
+      P::kInterruptWindowExiting | P::kUseTscOffsetting | P::kHltExiting | P::kInvlpgExiting |
+      P::kMwaitExiting | P::kRdpmcExiting | P::kRdtscExiting | P::kCr3LoadExiting |
+      P::kCr3StoreExiting | P::kCr8LoadExiting | P::kCr8StoreExiting | P::kUseTprShadow |
+      P::kNmiWindowExiting | P::kMovDrExiting | P::kUnconditionalIoExiting | P::kUseIoBitmaps |
+      P::kMonitorTrapFlag | P::kUseMsrBitmaps | P::kMonitorExiting | P::kPauseExiting |
+      P::kActivateSecondaryControls;
+  constexpr uint32_t kSecondary =
+      Secondary::kVirtualizeApicAccesses | Secondary::kEnableEpt |
+      Secondary::kDescriptorTableExiting | Secondary::kEnableRdtscp |
+      Secondary::kVirtualizeX2ApicMode | Secondary::kEnableVpid | Secondary::kWbinvdExiting |
+      Secondary::kUnrestrictedGuest | Secondary::kRdrandExiting | Secondary::kEnableInvpcid |
+      Secondary::kEnableVmFunctions | Secondary::kVmcsShadowing | Secondary::kRdseedExiting |
+      Secondary::kEnablePml | Secondary::kUseTscScaling;
+  constexpr uint32_t kExit =
+      VmExit::kSaveDebugControls | VmExit::kHostAddressSpaceSize | VmExit::kLoadIa32PerfGlobalCtrl |
+      VmExit::kAcknowledgeInterruptOnExit | VmExit::kSaveIa32Pat | VmExit::kLoadIa32Pat |
+      VmExit::kSaveIa32Efer | VmExit::kLoadIa32Efer | VmExit::kSaveVmxPreemptionTimerValue;
+  constexpr uint32_t kEntry = VmEntry::kLoadDebugControls | VmEntry::kIa32eModeGuest |
+                              VmEntry::kLoadIa32PerfGlobalCtrl | VmEntry::kLoadIa32Pat |
+                              VmEntry::kLoadIa32Efer;
+  Capabilities c = SimulatedCapabilities();
+  c.pinbased_ctls = c.true_pinbased_ctls = MakeControlCapability(PinBased::kDefault1, kPin);
+  c.procbased_ctls = MakeControlCapability(P::kDefault1, kPrimary);
+  c.true_procbased_ctls = MakeControlCapability(
+      P::kDefault1 & ~(P::kCr3LoadExiting | P::kCr3StoreExiting), kPrimary);
+  c.procbased_ctls2 = MakeControlCapability(0, kSecondary);
+  c.exit_ctls = MakeControlCapability(VmExit::kDefault1, kExit);
+  c.true_exit_ctls = MakeControlCapability(VmExit::kDefault1 & ~VmExit::kSaveDebugControls, kExit);
+  c.entry_ctls = MakeControlCapability(VmEntry::kDefault1, kEntry);
+  c.true_entry_ctls =
+      MakeControlCapability(VmEntry::kDefault1 & ~VmEntry::kLoadDebugControls, kEntry);
+  c.misc = kPreemptionTimerRate | VmxMisc::kStoreLmaOnExit | VmxMisc::kActivityStateHlt |
+           VmxMisc::kActivityStateShutdown | VmxMisc::kActivityStateWaitForSipi |
+           kCr3Targets << VmxMisc::kCr3TargetCountShift | VmxMisc::kVmwriteToAnyField |
+           VmxMisc::kInstructionLengthZero;
+  using E = EptVpidCap;
+  c.ept_vpid_cap = E::kExecuteOnly | E::kPageWalkLength4 | E::kPageWalkLength5 | E::kUncacheable |
+                   E::kWriteBack | E::k2MByteMapping | E::k1GByteMapping | E::kInvept |
+                   E::kAccessedAndDirtyFlags | E::kInveptSingleContext | E::kInveptAllContext |
+                   E::kInvvpid | E::kInvvpidIndividualAddress | E::kInvvpidSingleContext |
+                   E::kInvvpidAllContext | E::kInvvpidSingleContextRetainingGlobals;
+  c.vmfunc = VmFunction::kEptpSwitching;
+  c.cr4_fixed1 |= Cr4::kUmip | Cr4::kLa57 | Cr4::kPcide;
+  c.vmcs_enum = MakeVmcsEnum(c);
+  return c;
+}
+
 }  // namespace nvmx::sim

@@ -94,8 +94,16 @@ void ProgramMachine::RunToTheEnd() {
       if (Turn(index)) moved = true;
       steps += cpu(index).steps();
     }
-    if (!moved || steps >= step_limit_) return;
+    if (steps >= step_limit_ || (!moved && !PassTime())) return;
   }
+}
+
+bool ProgramMachine::PassTime() {
+  bool passed = false;
+  for (uint32_t index = 0; index < cpu_count_; ++index) {
+    if (cpu(index).processor().PassTimeToTimer()) passed = true;
+  }
+  return passed;
 }
 
 void ProgramMachine::SendIpi(uint32_t from, uint64_t interrupt_command) {

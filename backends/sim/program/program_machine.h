@@ -60,6 +60,8 @@ class ProgramMachine : protected ProgramBus {
   bool StartsLikeTheRemembered(const lhv::GuestProgram& program) const;
   void WriteBlocks(const lhv::GuestProgram& program, size_t first);
   void RunToTheEnd();
+  // When no CPU can move: lets time pass until a timer expires. False if none runs.
+  bool PassTime();
 
   const uint32_t cpu_count_;
   Memory memory_;
