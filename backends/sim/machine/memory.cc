@@ -2,16 +2,20 @@
 #include "backends/sim/machine/memory.h"
 
 #include <algorithm>
+#include <cassert>
 #include <cstring>
 
 #include "lhv/layout.h"
 #include "xxhash.h"
 
 namespace nvmx::sim {
+namespace {
 
-Memory::Memory(uint32_t cpus) : windows_(cpus) {
-  for (Window& window : windows_) window.pages.resize(lhv::kWindowBytes / kPageSize);
-}
+constexpr size_t kPagesPerWindow = lhv::kWindowBytes / kPageSize;
+
+}  // namespace
+
+Memory::Memory(uint32_t cpus) : pages_(cpus * kPagesPerWindow), windows_(cpus) {}
 
 bool Memory::IsBacked(uint64_t address, uint64_t length) const {
   const uint64_t size = windows_.size() * lhv::kWindowBytes;
@@ -20,50 +24,106 @@ bool Memory::IsBacked(uint64_t address, uint64_t length) const {
   return offset < size && length <= size - offset;
 }
 
-template <typename Self, typename Byte, typename Access>
-bool Memory::ForEachPage(Self& self, uint64_t address, std::span<Byte> bytes, Access access) {
-  if (!self.IsBacked(address, bytes.size())) return false;
-  uint64_t offset = address - lhv::kWindowBase;
-  while (!bytes.empty()) {
-    const size_t in_page = std::min<size_t>(bytes.size(), kPageSize - PageOffset(offset));
-    auto& window = self.windows_[offset / lhv::kWindowBytes];
-    access(window, offset % lhv::kWindowBytes / kPageSize, PageOffset(offset),
-           bytes.first(in_page));
-    bytes = bytes.subspan(in_page);
-    offset += in_page;
-  }
+bool Memory::Read(uint64_t address, std::span<std::byte> bytes) const {
+  if (!IsBacked(address, bytes.size())) return false;
+  ReadPhysical(address, bytes);
   return true;
 }
 
-bool Memory::Read(uint64_t address, std::span<std::byte> bytes) const {
-  return ForEachPage(
-      *this, address, bytes,
-      [](const Window& window, size_t number, size_t offset, std::span<std::byte> part) {
-        const Page& page = window.pages[number];
-        if (page.bytes) {
-          std::memcpy(part.data(), page.bytes->data() + offset, part.size());
-        } else {
-          std::memset(part.data(), 0, part.size());
-        }
-      });
-}
-
 bool Memory::Write(uint64_t address, std::span<const std::byte> bytes) {
-  return ForEachPage(
-      *this, address, bytes,
-      [this](Window& window, size_t number, size_t offset, std::span<const std::byte> part) {
-        Touch(window, number);
-        std::memcpy(window.pages[number].bytes->data() + offset, part.data(), part.size());
-      });
+  if (!IsBacked(address, bytes.size())) return false;
+  WritePhysical(address, bytes);
+  return true;
 }
 
-void Memory::Touch(Window& window, size_t number) {
-  Page& page = window.pages[number];
-  if (!page.bytes) page.bytes = std::make_unique<Bytes>();
-  page.changed_since_snapshot = true;
-  if (page.digest_is_current) {
-    page.digest_is_current = false;
-    window.stale.push_back(number);
+template <typename Byte, typename Access>
+void Memory::ForEachPage(uint64_t address, std::span<Byte> bytes, Access access) {
+  while (!bytes.empty()) {
+    const size_t in_page = std::min<size_t>(bytes.size(), kPageSize - PageOffset(address));
+    access(address, bytes.first(in_page));
+    bytes = bytes.subspan(in_page);
+    address += in_page;
+  }
+}
+
+void Memory::ReadPhysical(uint64_t address, std::span<std::byte> bytes) const {
+  ForEachPage(address, bytes,
+              [this](uint64_t at, std::span<std::byte> part) { ReadInPage(at, part); });
+}
+
+void Memory::WritePhysical(uint64_t address, std::span<const std::byte> bytes) {
+  ForEachPage(address, bytes,
+              [this](uint64_t at, std::span<const std::byte> part) { WriteInPage(at, part); });
+}
+
+void Memory::ReadInPage(uint64_t address, std::span<std::byte> bytes) const {
+  const uint64_t position = (address - lhv::kWindowBase) / kPageSize;
+  if (position < pages_.size()) {
+    const Page& page = pages_[position];
+    if (page.bytes) {
+      std::memcpy(bytes.data(), page.bytes->data() + PageOffset(address), bytes.size());
+    } else {
+      std::memset(bytes.data(), 0, bytes.size());
+    }
+  } else if (const std::byte* host = HostByte(address)) {
+    std::memcpy(bytes.data(), host, bytes.size());
+  } else {
+    std::memset(bytes.data(), 0xFF, bytes.size());
+  }
+}
+
+void Memory::WriteInPage(uint64_t address, std::span<const std::byte> bytes) {
+  const uint64_t position = (address - lhv::kWindowBase) / kPageSize;
+  if (position < pages_.size()) {
+    std::memcpy(Touch(position).data() + PageOffset(address), bytes.data(), bytes.size());
+  } else if (std::byte* host = HostByte(address)) {
+    std::memcpy(host, bytes.data(), bytes.size());
+  }
+}
+
+void Memory::MapHostPages(uint64_t physical, std::span<std::byte> bytes) {
+  assert(IsAligned(physical) && IsAligned(bytes.size()));
+  host_pages_.push_back({physical, bytes});
+}
+
+std::byte* Memory::HostByte(uint64_t address) const {
+  for (const HostPages& host : host_pages_) {
+    const uint64_t offset = address - host.physical;
+    if (offset < host.bytes.size()) return host.bytes.data() + offset;
+  }
+  return nullptr;
+}
+
+Memory::Bytes& Memory::Touch(size_t position) {
+  Page& page = pages_[position];
+  if (!page.used || !page.stale || !page.changed) {
+    Window& window = windows_[position / kPagesPerWindow];
+    if (!page.bytes) page.bytes = std::make_unique<Bytes>();
+    if (!page.used) window.used.push_back(position);
+    if (!page.changed) window.changed.push_back(position);
+    page.used = page.changed = true;
+    MarkStale(window, position);
+  }
+  return *page.bytes;
+}
+
+void Memory::MarkStale(Window& window, size_t position) {
+  if (!pages_[position].stale) window.stale.push_back(position);
+  pages_[position].stale = true;
+}
+
+void Memory::Clear() {
+  for (Window& window : windows_) {
+    for (size_t position : window.used) {
+      Page& page = pages_[position];
+      page.bytes->fill(std::byte{0});
+      page.digest = 0;
+      page.used = page.stale = page.changed = false;
+    }
+    window.digest = 0;
+    window.used.clear();
+    window.stale.clear();
+    window.changed.clear();
   }
 }
 
@@ -78,12 +138,12 @@ uint64_t Memory::WindowDigest(uint32_t cpu) {
   Window& window = windows_[cpu];
   // The window's digest is the exclusive or of the pages', so that one page can be taken out and
   // put in again.
-  for (size_t number : window.stale) {
-    Page& page = window.pages[number];
+  for (size_t position : window.stale) {
+    Page& page = pages_[position];
     window.digest ^= page.digest;
-    page.digest = PageDigest(number, *page.bytes);
+    page.digest = PageDigest(position % kPagesPerWindow, *page.bytes);
     window.digest ^= page.digest;
-    page.digest_is_current = true;
+    page.stale = false;
   }
   window.stale.clear();
   return window.digest;
@@ -92,31 +152,32 @@ uint64_t Memory::WindowDigest(uint32_t cpu) {
 std::unique_ptr<Memory::Snapshot> Memory::SaveWindow(uint32_t cpu) {
   auto snapshot = std::make_unique<Snapshot>();
   Window& window = windows_[cpu];
-  for (size_t number = 0; number < window.pages.size(); ++number) {
-    Page& page = window.pages[number];
-    page.changed_since_snapshot = false;
-    if (page.bytes) snapshot->pages_.push_back({number, *page.bytes});
+  std::sort(window.used.begin(), window.used.end());
+  for (size_t position : window.used) {
+    snapshot->pages_.push_back({position, *pages_[position].bytes});
+    pages_[position].changed = false;
   }
+  window.changed.clear();
   return snapshot;
 }
 
 void Memory::RestoreWindow(uint32_t cpu, const Snapshot& snapshot) {
   Window& window = windows_[cpu];
-  auto saved = snapshot.pages_.begin();
-  for (size_t number = 0; number < window.pages.size(); ++number) {
-    const bool was_there = saved != snapshot.pages_.end() && saved->number == number;
-    Page& page = window.pages[number];
-    if (page.changed_since_snapshot) {
-      Touch(window, number);
-      if (was_there) {
-        *page.bytes = saved->bytes;
-      } else {
-        page.bytes->fill(std::byte{0});
-      }
-      page.changed_since_snapshot = false;
+  for (size_t position : window.changed) {
+    Page& page = pages_[position];
+    const auto saved = std::lower_bound(snapshot.pages_.begin(), snapshot.pages_.end(), position,
+                                        [](const Snapshot::SavedPage& candidate, size_t wanted) {
+                                          return candidate.position < wanted;
+                                        });
+    if (saved != snapshot.pages_.end() && saved->position == position) {
+      *page.bytes = saved->bytes;
+    } else {
+      page.bytes->fill(std::byte{0});
     }
-    if (was_there) ++saved;
+    page.changed = false;
+    MarkStale(window, position);
   }
+  window.changed.clear();
 }
 
 }  // namespace nvmx::sim

@@ -1,13 +1,14 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// The guest's instructions, and events between them.
+// How one instruction of the guest program is executed.
 #include "backends/sim/machine/processor.h"
 
-#include <utility>
-
+#include "backends/sim/machine/operand_registers.h"
 #include "core/vmx/controls.h"
 #include "core/vmx/interruptibility.h"
-#include "core/x86/general_register.h"
+#include "core/x86/address.h"
+#include "core/x86/control_registers.h"
+#include "core/x86/msr.h"
 #include "core/x86/rflags.h"
 #include "lhv/layout.h"
 
@@ -18,61 +19,26 @@ using lhv::Instruction;
 using lhv::InstructionEnd;
 using lhv::InstructionKind;
 
-constexpr size_t At(GeneralRegister name) { return static_cast<size_t>(name); }
-constexpr size_t kRax = At(GeneralRegister::kRax);
-constexpr size_t kRcx = At(GeneralRegister::kRcx);
-constexpr size_t kRdx = At(GeneralRegister::kRdx);
-constexpr size_t kRbx = At(GeneralRegister::kRbx);
-constexpr size_t kScratch = At(GeneralRegister::kR12);
+constexpr uint64_t kLow32 = 0xFFFFFFFF;
 
-// VM-exit instruction information: a memory operand that is a displacement alone, in DS, or two
-// registers. SDM Vol. 3C, tables 28-13 and 28-14.
-constexpr uint64_t kDisplacementOnly =
-    uint64_t{1} << 22 | uint64_t{1} << 27 | uint64_t{3} << 15 | uint64_t{2} << 7;
-constexpr uint64_t kRegisterOperands =
-    uint64_t{kRbx} << 3 | uint64_t{1} << 10 | uint64_t{kRax} << 28;
-
-std::optional<ExitReason> VmxExitReason(InstructionKind kind) {
-  switch (kind) {
-    case InstructionKind::kVmxon:
-      return ExitReason::kVmxon;
-    case InstructionKind::kVmxoff:
-      return ExitReason::kVmxoff;
-    case InstructionKind::kVmclear:
-      return ExitReason::kVmclear;
-    case InstructionKind::kVmptrld:
-      return ExitReason::kVmptrld;
-    case InstructionKind::kVmptrst:
-      return ExitReason::kVmptrst;
-    case InstructionKind::kVmread:
-      return ExitReason::kVmread;
-    case InstructionKind::kVmwrite:
-      return ExitReason::kVmwrite;
-    case InstructionKind::kVmlaunch:
-      return ExitReason::kVmlaunch;
-    case InstructionKind::kVmresume:
-      return ExitReason::kVmresume;
-    case InstructionKind::kVmcall:
-      return ExitReason::kVmcall;
-    default:
-      return std::nullopt;
-  }
+// The low halves of EDX:EAX.
+uint64_t EdxEax(const std::array<uint64_t, 16>& registers) {
+  return (registers[kRax] & kLow32) | registers[kRdx] << 32;
 }
 
-// The address that a memory-operand instruction leaves its 64-bit pointer at: the top of the
+// Where an instruction leaves an operand in memory that is one of its own: at the top of the
 // stack's page, below the machine's part of the window.
-uint64_t PointerOperandAddress(uint64_t rsp) { return PageBase(rsp - 1); }
+uint64_t OwnOperandAddress(uint64_t rsp) { return PageBase(rsp - 1); }
 
 }  // namespace
 
-Processor::Processor(Memory& memory, Platform& platform, const Capabilities& capabilities)
-    : memory_(memory), platform_(platform), capabilities_(capabilities) {}
-
-bool Processor::HasPin(uint32_t bits) const {
-  return (VmcsRead(VmcsField::kPinBasedControls) & bits) == bits;
-}
-bool Processor::HasPrimary(uint32_t bits) const {
-  return (VmcsRead(VmcsField::kPrimaryProcessorBasedControls) & bits) == bits;
+Processor::Processor(Memory& memory, Platform& platform, const Capabilities& capabilities,
+                     const ProcessorOptions& options)
+    : memory_(memory), platform_(platform), capabilities_(capabilities), options_(options) {
+  state_.operation = options.native ? Operation::kOff : Operation::kRoot;
+  state_.dr6 = Dr6::kInit;
+  state_.vmxon_pointer = state_.current_vmcs_pointer = kNoVmcs;
+  state_.xcr0 = 1;
 }
 
 lhv::EventFrame Processor::TopFrame(uint8_t) const {
@@ -90,262 +56,307 @@ void Processor::SetScratchRegister(uint64_t value) { state_.registers[kScratch] 
 
 InstructionEnd Processor::Execute(const Instruction& instruction) {
   const uint64_t next = Rip() + lhv::kInstructionBytes;
-  const uint64_t vmcs_before = state_.current_vmcs;
-  const uint64_t frames_before = Stack().count;
-  // STI that sets IF blocks interrupts until the next instruction has completed.
-  const bool starts_sti_blocking =
-      instruction.kind == InstructionKind::kSti && (state_.switched.rflags & Rflags::kIf) == 0;
-  InstructionEnd end;
-  const Outcome outcome = Perform(instruction, end);
+  const unsigned level_before = level();
+  const Before before{in_non_root(), (state_.switched.rflags & Rflags::kTf) != 0,
+                      (state_.switched.rflags & Rflags::kIf) != 0};
+  delivered_from_.reset();
+  Outcome outcome = Outcome::kElsewhere;
+  if (FetchInstruction() && LoadOperands(instruction)) outcome = Perform(instruction);
+  nmis_unblocked_by_iret_ = false;
   if (outcome == Outcome::kNext) state_.switched.rip = next;
-  if (outcome == Outcome::kNext || outcome == Outcome::kReturned) {
-    state_.blocking_by_sti = starts_sti_blocking;
-    state_.blocking_by_mov_ss = 0;
-  }
-  const bool entered_l2 = vmcs_before == static_cast<uint64_t>(VmcsRole::kVmcs01) &&
-                          state_.current_vmcs == static_cast<uint64_t>(VmcsRole::kVmcs02);
-  const bool same_level = state_.current_vmcs == vmcs_before;
-  const bool event_follows =
-      same_level && Stack().count == frames_before + 1 && TopFrame(0).rip == next;
+  if (outcome != Outcome::kElsewhere) FinishInstruction(instruction, before);
+
+  const bool entered_l2 = level_before == 1 && level() == 2;
+  const bool same_level = level() == level_before;
+  const bool event_follows = same_level && delivered_from_ == next;
+  InstructionEnd end;
   end.completed =
       entered_l2 || (same_level && Rip() == next) || event_follows || outcome == Outcome::kReturned;
-  end.diverted = entered_l2 || Rip() != next || !same_level;
+  end.diverted = Rip() != next || !same_level;
   // After a VM entry the flags are those of L2; the instruction itself succeeded.
   end.carry = !entered_l2 && (state_.switched.rflags & Rflags::kCf) != 0;
   end.zero = !entered_l2 && (state_.switched.rflags & Rflags::kZf) != 0;
-  switch (instruction.kind) {
-    case InstructionKind::kRdmsr:
-      end.value = (state_.registers[kRax] & 0xFFFFFFFF) | state_.registers[kRdx] << 32;
-      break;
-    case InstructionKind::kVmread:
-      end.value = state_.registers[kRbx];
-      break;
-    case InstructionKind::kCpuid:
-      end.value = (state_.registers[kRax] & 0xFFFFFFFF) | state_.registers[kRbx] << 32;
-      break;
-    case InstructionKind::kVmptrst:
-      memory_.Read(instruction.first, std::as_writable_bytes(std::span(&end.value, 1)));
-      break;
-    default:
-      break;
+  if (end.completed) {
+    end.value = ResultOf(instruction);
+    AdvanceTime(before.non_root && same_level);
   }
   return end;
 }
 
-Processor::Outcome Processor::Perform(const Instruction& instruction, InstructionEnd& end) {
-  auto& registers = state_.registers;
-  switch (instruction.kind) {
-    case InstructionKind::kNop:
-      return Outcome::kNext;
-    case InstructionKind::kSti:
-      state_.switched.rflags |= Rflags::kIf;
-      return Outcome::kNext;
-    case InstructionKind::kCli:
-      state_.switched.rflags &= ~Rflags::kIf;
-      return Outcome::kNext;
-    case InstructionKind::kReadMemory:
-    case InstructionKind::kWriteMemory:
-      return PerformMemory(instruction, end);
-    case InstructionKind::kSendIpi:
-      platform_.SendIpi(instruction.first);
-      return Outcome::kNext;
-    case InstructionKind::kIret:
-      return PerformIret(instruction.first) ? Outcome::kReturned : Outcome::kElsewhere;
-    case InstructionKind::kHlt:
-      if (HasPrimary(PrimaryProcessorBased::kHltExiting)) {
-        ExitOnInstruction(ExitReason::kHlt);
-        return Outcome::kElsewhere;
-      }
-      state_.activity_state = static_cast<uint64_t>(ActivityState::kHlt);
-      return Outcome::kNext;
-    case InstructionKind::kCpuid:
-      registers[kRax] = instruction.first;
-      registers[kRcx] = instruction.second;
-      ExitOnInstruction(ExitReason::kCpuid);
-      return Outcome::kElsewhere;
-    case InstructionKind::kRdmsr:
-      registers[kRcx] = instruction.first;
-      ExitOnInstruction(ExitReason::kRdmsr);
-      return Outcome::kElsewhere;
-    case InstructionKind::kWrmsr:
-      registers[kRcx] = instruction.first;
-      registers[kRax] = instruction.second & 0xFFFFFFFF;
-      registers[kRdx] = instruction.second >> 32;
-      ExitOnInstruction(ExitReason::kWrmsr);
-      return Outcome::kElsewhere;
-    default:
-      return PerformVmx(instruction);
+// What a completed instruction leaves behind for the instruction boundary.
+void Processor::FinishInstruction(const Instruction& instruction, const Before& before) {
+  SwitchedRegisters& r = state_.switched;
+  // STI that sets IF blocks interrupts until the next instruction has completed.
+  state_.blocking_by_sti = instruction.kind == InstructionKind::kSti && !before.interrupts;
+  state_.blocking_by_mov_ss = instruction.kind == InstructionKind::kMovSs;
+  if (instruction.kind != InstructionKind::kIret) r.rflags &= ~Rflags::kRf;
+  // SDM Vol. 3B, 18.3.1.4 "Single-Step Exception Condition"; with BTF only branches trap.
+  const bool is_branch = instruction.kind == InstructionKind::kIret ||
+                         instruction.kind == InstructionKind::kFetch ||
+                         instruction.kind == InstructionKind::kHandlerReturn;
+  if (before.trap && (is_branch || (r.debugctl & DebugCtl::kBtf) == 0)) {
+    r.pending_debug_exceptions |= PendingDebugExceptions::kBs;
+  }
+  if (before.non_root && HasPrimary(PrimaryProcessorBased::kMonitorTrapFlag)) {
+    state_.mtf_pending = 1;
   }
 }
 
-// In VMX non-root operation every VMX instruction exits. SDM Vol. 3C, 26.1.2 "Instructions That
-// Cause VM Exits Unconditionally".
-Processor::Outcome Processor::PerformVmx(const Instruction& instruction) {
+// The VMX-preemption timer counts down by 1 each time that the bit of the TSC that IA32_VMX_MISC
+// names changes. SDM Vol. 3C, 26.5.1 "VMX-Preemption Timer".
+void Processor::AdvanceTime(bool timer_counts) {
+  const uint64_t before = state_.tsc;
+  state_.tsc += options_.ticks_per_instruction;
+  if (!timer_counts || !HasPin(PinBased::kActivateVmxPreemptionTimer)) return;
+  const unsigned rate = capabilities_.misc & VmxMisc::kPreemptionTimerRate;
+  const uint64_t counts = (state_.tsc >> rate) - (before >> rate);
+  state_.preemption_timer -= counts < state_.preemption_timer ? counts : state_.preemption_timer;
+}
+
+bool Processor::LoadOperands(const Instruction& instruction) {
   auto& registers = state_.registers;
-  uint64_t qualification = 0;
-  uint64_t information = 0;
   switch (instruction.kind) {
-    case InstructionKind::kVmxon:
-    case InstructionKind::kVmclear:
-    case InstructionKind::kVmptrld:
-      qualification = PointerOperandAddress(state_.switched.rsp);
-      memory_.Write(qualification, std::as_bytes(std::span(&instruction.first, 1)));
-      information = kDisplacementOnly;
+    case InstructionKind::kCpuid:
+    case InstructionKind::kVmfunc:
+      registers[kRax] = instruction.first;
+      registers[kRcx] = instruction.second;
       break;
-    case InstructionKind::kVmptrst:
-      qualification = instruction.first;
-      information = kDisplacementOnly;
+    case InstructionKind::kRdmsr:
+    case InstructionKind::kRdpmc:
+    case InstructionKind::kXgetbv:
+      registers[kRcx] = instruction.first;
       break;
+    case InstructionKind::kWrmsr:
+    case InstructionKind::kXsetbv:
+      registers[kRcx] = instruction.first;
+      registers[kRax] = instruction.second & kLow32;
+      registers[kRdx] = instruction.second >> 32;
+      break;
+    case InstructionKind::kVmcall:
     case InstructionKind::kVmread:
       registers[kRax] = instruction.first;
-      information = kRegisterOperands;
       break;
     case InstructionKind::kVmwrite:
       registers[kRax] = instruction.first;
       registers[kRbx] = instruction.second;
-      information = kRegisterOperands;
       break;
-    case InstructionKind::kVmcall:
+    case InstructionKind::kWriteMemory:
+      registers[kRax] = instruction.second;
+      break;
+    case InstructionKind::kIn:
+      registers[kRdx] = instruction.first;
+      break;
+    case InstructionKind::kOut:
+      registers[kRdx] = instruction.first;
+      registers[kRax] = instruction.second;
+      break;
+    case InstructionKind::kMovToCr:
+    case InstructionKind::kMovToDr:
+    case InstructionKind::kLmsw:
+    case InstructionKind::kLldt:
+    case InstructionKind::kLtr:
+      registers[kValueRegister] = instruction.first;
+      break;
+    case InstructionKind::kMonitor:
       registers[kRax] = instruction.first;
+      registers[kRcx] = registers[kRdx] = 0;
+      break;
+    case InstructionKind::kMwait:
+      registers[kRax] = registers[kRcx] = 0;
+      break;
+    case InstructionKind::kFetch:
+      // Not if it is taken up again where it has led.
+      if (Rip() != instruction.first) registers[kFetchReturn] = Rip() + lhv::kInstructionBytes;
       break;
     default:
       break;
   }
-  ExitOnInstruction(*VmxExitReason(instruction.kind), qualification, information);
-  return Outcome::kElsewhere;
+  return LoadMemoryOperand(instruction);
 }
 
-Processor::Outcome Processor::PerformMemory(const Instruction& instruction, InstructionEnd& end) {
-  const size_t width = instruction.width;
-  if (!memory_.IsBacked(instruction.first, width)) {
-    // The guest's page tables map only what is there.
-    RaisePageFault(instruction.first, instruction.kind == InstructionKind::kWriteMemory ? 2 : 0);
-    return Outcome::kElsewhere;
+bool Processor::LoadMemoryOperand(const Instruction& instruction) {
+  uint64_t offset = instruction.first;
+  if (instruction.kind == InstructionKind::kInvpcid) {
+    state_.registers[kSelectorRegister] = instruction.first;
+    const uint64_t descriptor[] = {instruction.second, instruction.third};
+    offset = OwnOperandAddress(state_.switched.rsp);
+    if (!WriteData({SegmentRegister::kDs, offset}, std::as_bytes(std::span(descriptor)))) {
+      return false;
+    }
   }
-  if (instruction.kind == InstructionKind::kReadMemory) {
-    memory_.Read(instruction.first, std::as_writable_bytes(std::span(&end.value, 1)).first(width));
-  } else {
-    memory_.Write(instruction.first, std::as_bytes(std::span(&instruction.second, 1)).first(width));
-  }
-  return Outcome::kNext;
-}
-
-// SDM Vol. 3C, 26.3 "Changes to Instruction Behavior in VMX Non-Root Operation", IRET: blocking
-// ends even if it faults.
-bool Processor::PerformIret(uint64_t target) {
-  if (!HasPin(PinBased::kNmiExiting)) {
-    state_.nmi_blocked = 0;
-  } else if (HasPin(PinBased::kVirtualNmis)) {
-    state_.virtual_nmi_blocked = 0;
-  }
-  if (target != 0) {
-    state_.switched.rip = target;
-    return true;
-  }
-  FrameStack& stack = Stack();
-  if (stack.count == 0) {
-    // Nothing to return to: as with a damaged stack, the guest ends in a triple fault.
-    Exit(ExitReason::kTripleFault, {});
-    return false;
-  }
-  const SavedFrame frame = std::exchange(stack.frames[--stack.count], SavedFrame{});
-  state_.switched.rip = frame.rip;
-  state_.switched.rflags = frame.rflags;
+  instruction_operand_ = {{SegmentRegister::kDs, offset}, offset, kDisplacementOnly};
   return true;
 }
 
-bool Processor::IsActive() const {
-  return state_.activity_state == static_cast<uint64_t>(ActivityState::kActive);
-}
-
-bool Processor::CanTakeNmi() const {
-  const auto activity = static_cast<ActivityState>(state_.activity_state);
-  // Root operation in shutdown is a VMX abort, which nothing but RESET ends.
-  if (!in_guest()) return state_.nmi_blocked == 0 && activity != ActivityState::kShutdown;
-  if (activity == ActivityState::kWaitForSipi || state_.blocking_by_mov_ss != 0) return false;
-  // With virtual NMIs a physical NMI exits whatever is blocked virtually.
-  return HasPin(PinBased::kVirtualNmis) || state_.nmi_blocked == 0;
-}
-
-bool Processor::TakeNmiInGuest() {
-  if (HasPin(PinBased::kNmiExiting)) {
-    Exit(ExitReason::kExceptionOrNmi, {.interruption = InterruptionInformation::Nmi().value()});
-    return true;
+uint64_t Processor::ResultOf(const Instruction& instruction) const {
+  const auto& registers = state_.registers;
+  const auto peek = [this](uint64_t linear) {
+    uint64_t value = 0;
+    PeekData(linear, std::as_writable_bytes(std::span(&value, 1)));
+    return value;
+  };
+  switch (instruction.kind) {
+    case InstructionKind::kRdmsr:
+    case InstructionKind::kRdtsc:
+    case InstructionKind::kRdtscp:
+    case InstructionKind::kRdpmc:
+    case InstructionKind::kXgetbv:
+      return EdxEax(registers);
+    case InstructionKind::kCpuid:
+      return (registers[kRax] & kLow32) | registers[kRbx] << 32;
+    case InstructionKind::kReadMemory:
+      return registers[kRax];
+    case InstructionKind::kIn:
+      return registers[kRax] & ((uint64_t{1} << 8 * instruction.width) - 1);
+    case InstructionKind::kVmread:
+    case InstructionKind::kMovFromCr:
+    case InstructionKind::kMovFromDr:
+    case InstructionKind::kSmsw:
+    case InstructionKind::kSldt:
+    case InstructionKind::kStr:
+    case InstructionKind::kRdrand:
+    case InstructionKind::kRdseed:
+      return registers[kValueRegister];
+    case InstructionKind::kVmptrst:
+      return peek(instruction.first);
+    case InstructionKind::kSgdt:
+    case InstructionKind::kSidt:
+      return peek(instruction.first + sizeof(uint16_t));
+    default:
+      return 0;
   }
-  state_.nmi_blocked = 1;
-  DeliverEvent(InterruptionInformation::Nmi(), 0);
-  return false;
 }
 
-bool Processor::NmiWindowIsOpen() const {
-  return in_guest() && HasPrimary(PrimaryProcessorBased::kNmiWindowExiting) &&
-         HasPin(PinBased::kVirtualNmis) && state_.virtual_nmi_blocked == 0 &&
-         state_.blocking_by_mov_ss == 0 && state_.blocking_by_sti == 0 &&
-         state_.activity_state != static_cast<uint64_t>(ActivityState::kWaitForSipi);
-}
-
-void Processor::ExitForNmiWindow() { Exit(ExitReason::kNmiWindow, {}); }
-
-bool Processor::CanTakeInterrupt() const {
-  const auto activity = static_cast<ActivityState>(state_.activity_state);
-  return in_guest() && (state_.switched.rflags & Rflags::kIf) != 0 && state_.blocking_by_sti == 0 &&
-         state_.blocking_by_mov_ss == 0 &&
-         (activity == ActivityState::kActive || activity == ActivityState::kHlt);
-}
-
-void Processor::TakeInterrupt(uint8_t vector) {
-  DeliverEvent(InterruptionInformation::ExternalInterrupt(vector), 0);
-}
-
-bool Processor::WaitsForSipi() const {
-  return in_guest() && state_.activity_state == static_cast<uint64_t>(ActivityState::kWaitForSipi);
-}
-
-void Processor::ExitForInit() { Exit(ExitReason::kInitSignal, {}); }
-
-void Processor::ExitForSipi(uint8_t vector) {
-  Exit(ExitReason::kStartUpIpi, {.qualification = vector});
-}
-
-void Processor::ExitOnInstruction(ExitReason reason, uint64_t qualification, uint64_t information) {
-  Exit(reason, {.qualification = qualification,
-                .instruction_length = lhv::kInstructionBytes,
-                .instruction_information = information});
-}
-
-// SDM Vol. 3C, 26.2 "Other Causes of VM Exits", exceptions: for page faults the error code decides
-// how bit 14 counts.
-void Processor::RaisePageFault(uint64_t address, uint32_t error_code) {
-  const VmcsImage& v = Vmcs().fields;
-  const auto event = InterruptionInformation::HardwareException(Vector::kPageFault);
-  const bool bit = (v.Get<VmcsField::kExceptionBitmap>() >> event.vector() & 1) != 0;
-  const bool matches = (error_code & v.Get<VmcsField::kPageFaultErrorCodeMask>()) ==
-                       v.Get<VmcsField::kPageFaultErrorCodeMatch>();
-  if (bit == matches) {
-    Exit(ExitReason::kExceptionOrNmi,
-         {.qualification = address, .interruption = event.value(), .error_code = error_code});
-    return;
+Processor::Outcome Processor::Perform(const Instruction& instruction) {
+  if (instruction.kind == InstructionKind::kMovToDr ||
+      instruction.kind == InstructionKind::kMovFromDr) {
+    return PerformMovDr(instruction);
   }
-  state_.cr2 = address;
-  DeliverEvent(event, error_code);
+  if (const std::optional<Exception> fault = PriorFault(instruction)) return Raise(*fault);
+  if (const std::optional<InstructionExit> exit = Intercept(instruction)) {
+    return ExitOnInstruction(*exit);
+  }
+  return PerformPlain(instruction);
 }
 
-// Delivery through the guest's IDT: the handlers of guest programs lie at fixed places, behind
-// interrupt gates.
-void Processor::DeliverEvent(InterruptionInformation event, uint32_t error_code) {
-  state_.activity_state = static_cast<uint64_t>(ActivityState::kActive);
-  state_.blocking_by_sti = state_.blocking_by_mov_ss = 0;
-  FrameStack& stack = Stack();
-  if (stack.count == stack.frames.size()) {
-    Exit(ExitReason::kTripleFault, {});
-    return;
+Processor::Outcome Processor::PerformPlain(const Instruction& instruction) {
+  switch (instruction.kind) {
+    case InstructionKind::kNop:
+    case InstructionKind::kPause:
+    case InstructionKind::kWbinvd:
+    case InstructionKind::kInvd:
+      return Outcome::kNext;
+    case InstructionKind::kSti:
+      return PerformSti();
+    case InstructionKind::kCli:
+      return PerformCli();
+    case InstructionKind::kPopf:
+      return PerformPopf(instruction.first);
+    case InstructionKind::kReadMemory:
+    case InstructionKind::kWriteMemory:
+      return PerformMemory(instruction);
+    case InstructionKind::kSendIpi:
+      platform_.SendIpi(instruction.first);
+      return Outcome::kNext;
+    case InstructionKind::kIret:
+      return PerformIret(instruction.first);
+    case InstructionKind::kHandlerReturn:
+      return PerformHandlerReturn();
+    case InstructionKind::kHlt:
+      return PerformHlt();
+    case InstructionKind::kCpuid:
+      return PerformCpuid();
+    case InstructionKind::kRdmsr:
+      return PerformRdmsr();
+    case InstructionKind::kWrmsr:
+      return PerformWrmsr();
+    case InstructionKind::kFetch:
+      return PerformFetch(instruction.first);
+    case InstructionKind::kInt:
+      return RaiseSoftware(InterruptionType::kSoftwareInterrupt,
+                           static_cast<uint8_t>(instruction.first));
+    case InstructionKind::kInt3:
+      return RaiseSoftware(InterruptionType::kSoftwareException,
+                           static_cast<uint8_t>(Vector::kBreakpoint));
+    case InstructionKind::kInt1:
+      return RaiseSoftware(InterruptionType::kPrivilegedSoftwareException,
+                           static_cast<uint8_t>(Vector::kDebug));
+    case InstructionKind::kDivideByZero:
+      return Fault(Vector::kDivideError);
+    default:
+      return PerformSystem(instruction);
   }
-  SwitchedRegisters& r = state_.switched;
-  stack.frames[stack.count++] = {event.vector(), event.deliver_error_code(), error_code, r.rip,
-                                 r.rflags};
-  const uint64_t base = Current() == VmcsRole::kVmcs01 ? lhv::kL1HandlerBase : lhv::kL2HandlerBase;
-  r.rip = lhv::HandlerAddress(base, event.vector());
-  r.rflags &= ~Rflags::kIf;
+}
+
+Processor::Outcome Processor::PerformSystem(const Instruction& instruction) {
+  uint64_t& value = state_.registers[kValueRegister];
+  switch (instruction.kind) {
+    case InstructionKind::kMovToCr:
+      return PerformMovToCr(instruction.width);
+    case InstructionKind::kMovFromCr:
+      return PerformMovFromCr(instruction.width);
+    case InstructionKind::kClts:
+      return PerformClts();
+    case InstructionKind::kLmsw:
+      return PerformLmsw();
+    case InstructionKind::kSmsw:
+      value = VisibleCr0();
+      return Outcome::kNext;
+    case InstructionKind::kRdtscp:
+      state_.registers[kRcx] = state_.plain.tsc_aux & kLow32;
+      [[fallthrough]];
+    case InstructionKind::kRdtsc:
+      ReturnEdxEax(GuestTsc());
+      return Outcome::kNext;
+    case InstructionKind::kRdpmc:
+      return PerformRdpmc();
+    case InstructionKind::kIn:
+    case InstructionKind::kOut:
+      return PerformIo(instruction);
+    case InstructionKind::kInvlpg:
+      return PerformInvlpg(instruction.first);
+    case InstructionKind::kInvpcid:
+      return PerformInvpcid();
+    case InstructionKind::kMonitor:
+      return PerformMonitor();
+    case InstructionKind::kMwait:
+      return PerformMwait();
+    case InstructionKind::kXgetbv:
+      return PerformXgetbv();
+    case InstructionKind::kXsetbv:
+      return PerformXsetbv();
+    case InstructionKind::kRdrand:
+    case InstructionKind::kRdseed:
+      return PerformRandom();
+    default:
+      return PerformSegmentation(instruction);
+  }
+}
+
+Processor::Outcome Processor::PerformSegmentation(const Instruction& instruction) {
+  uint64_t& value = state_.registers[kValueRegister];
+  switch (instruction.kind) {
+    case InstructionKind::kSgdt:
+    case InstructionKind::kSidt:
+      return PerformStoreTable(instruction.kind == InstructionKind::kSgdt);
+    case InstructionKind::kLgdt:
+    case InstructionKind::kLidt:
+      return PerformLoadTable(instruction.kind == InstructionKind::kLgdt);
+    case InstructionKind::kSldt:
+      value = state_.switched.ldtr.selector;
+      return Outcome::kNext;
+    case InstructionKind::kStr:
+      value = state_.switched.tr.selector;
+      return Outcome::kNext;
+    case InstructionKind::kLldt:
+      return PerformLldt();
+    case InstructionKind::kLtr:
+      return PerformLtr();
+    case InstructionKind::kMovSs:
+      return PerformMovSs();
+    default:
+      return PerformVmx(instruction);
+  }
 }
 
 }  // namespace nvmx::sim

@@ -2,8 +2,10 @@
 #ifndef NVMX_BACKENDS_SIM_MACHINE_PROCESSOR_H_
 #define NVMX_BACKENDS_SIM_MACHINE_PROCESSOR_H_
 
+#include <array>
 #include <cstdint>
 #include <optional>
+#include <span>
 
 #include "backends/sim/machine/memory.h"
 #include "backends/sim/machine/processor_state.h"
@@ -11,8 +13,12 @@
 #include "core/ports/vmcs.h"
 #include "core/vmx/capabilities.h"
 #include "core/vmx/exit_reason.h"
+#include "core/vmx/interruptibility.h"
 #include "core/vmx/interruption_info.h"
+#include "core/vmx/outcomes.h"
 #include "core/vmx/vmx_abort.h"
+#include "core/x86/exception.h"
+#include "core/x86/segment.h"
 #include "lhv/guest_cpu.h"
 
 namespace nvmx::sim {
@@ -20,7 +26,8 @@ namespace nvmx::sim {
 // What a processor is wired to.
 class Platform {
  public:
-  // VMX root operation: runs the software at the host RIP until it executes a VM entry.
+  // VMX root operation: runs the software at the host RIP until it executes a VM entry. Never
+  // called on a native processor.
   virtual void RunRoot() = 0;
   // The guest or L0 wrote the local APIC's ICR.
   virtual void SendIpi(uint64_t interrupt_command) = 0;
@@ -31,16 +38,57 @@ class Platform {
   ~Platform() = default;
 };
 
+struct ProcessorOptions {
+  // There is no L0. L1 runs outside VMX operation or in VMX root operation, L2 in VMX non-root
+  // operation; a VM exit continues the guest program at the host RIP. Otherwise L0 is the
+  // platform's RunRoot(), and L1 and L2 run in VMX non-root operation under VMCS01 and VMCS02.
+  bool native = false;
+  // By how much the time-stamp counter advances with each completed instruction of the guest
+  // program. 0: time stands still.
+  uint64_t ticks_per_instruction = 0;
+  // Translations are kept until something architecturally drops them; otherwise they are dropped at
+  // once, which a processor may do too.
+  bool keep_translations = true;
+};
+
+// What other agents want of a processor at an instruction boundary.
+struct Signals {
+  bool init = false;
+  std::optional<uint8_t> sipi = std::nullopt;  // its vector
+  bool nmi = false;
+  std::optional<uint8_t> interrupt =
+      std::nullopt;  // the highest vector that is requested in the local APIC
+};
+
+// What can happen at an instruction boundary instead of the next instruction, the most urgent
+// first. SDM Vol. 3A, 7.9 "Priority Among Concurrent Events"; Vol. 3C, 26.2 "Other Causes of VM
+// Exits".
+enum class BoundaryEvent : uint8_t {
+  kNone,
+  kTprBelowThreshold,
+  kInit,
+  kSipi,
+  kMonitorTrap,
+  kDebugTrap,
+  kPreemptionTimer,
+  kNmiWindow,
+  kNmi,
+  kInterruptWindow,
+  kInterrupt,
+};
+
 // One simulated logical processor, written from the SDM: guest instructions with their intercepts,
 // VM entries and VM exits with their MSR lists, injection, NMI blocking. It shares the vocabulary
 // with the core, and no logic.
 class Processor final : public lhv::GuestCpu {
  public:
-  Processor(Memory& memory, Platform& platform, const Capabilities& capabilities);
+  Processor(Memory& memory, Platform& platform, const Capabilities& capabilities,
+            const ProcessorOptions& options = {});
 
   ProcessorState& state() { return state_; }
   const ProcessorState& state() const { return state_; }
   const Capabilities& capabilities() const { return capabilities_; }
+  bool is_native() const { return options_.native; }
 
   // --- Software in VMX root operation.
   void MakeCurrent(VmcsRole role) { state_.current_vmcs = static_cast<uint64_t>(role); }
@@ -50,10 +98,12 @@ class Processor final : public lhv::GuestCpu {
   std::optional<uint64_t> ReadMsr(uint32_t msr) const;
   bool WriteMsr(uint32_t msr, uint64_t value);
   CpuidRegisters Cpuid(uint32_t leaf, uint32_t subleaf) const;
+  // Whether XSETBV of XCR0 accepts the value.
+  static bool IsValidXcr0(uint64_t value);
   // VMLAUNCH or VMRESUME, whichever the launch state wants. Returns when the entry is complete, or
   // with the processor back in root operation if it failed. SDM Vol. 3C, chapter 27 "VM Entries".
   void EnterGuest();
-  // RDTSC. The counter stands still but for WRMSR: time is no part of a schedule.
+  // RDTSC outside VMX non-root operation.
   uint64_t ReadTsc() { return state_.tsc; }
 
   // --- The guest. `Execute` and the rest of GuestCpu are what lhv's interpreter drives.
@@ -65,77 +115,309 @@ class Processor final : public lhv::GuestCpu {
   uint64_t ScratchRegister() const override;
   void SetScratchRegister(uint64_t value) override;
 
-  // --- Events, between instructions.
-  // Whether an NMI that is latched can be taken now.
+  // Whose instructions run now: 1, the guest hypervisor's, or 2, its guest's. Of a processor with
+  // L0, while L0 runs: those of the VMCS that is current.
+  unsigned level() const;
+  // The guest program runs, L1 or L2, and not L0.
+  bool in_guest() const { return options_.native || in_non_root(); }
+  bool in_non_root() const { return state_.operation == Operation::kNonRoot; }
+
+  // --- Events, between instructions. Whoever drives the processor asks NextEvent() before each
+  // instruction, and takes what it names instead of the instruction.
+  // The event that is due now, given what is signalled.
+  BoundaryEvent NextEvent(const Signals& signals) const;
+  // Takes it. The signal is over when this is called, which the caller sees to beforehand: an INIT,
+  // a SIPI and an NMI are gone from where they were latched, and so is an interrupt if
+  // AcknowledgesInterrupt(). Returns when the guest is at its next instruction.
+  void Take(BoundaryEvent event, const Signals& signals);
+  // Whether Take(kInterrupt) takes the interrupt from the local APIC: not if it is a VM exit that
+  // does not acknowledge it.
+  bool AcknowledgesInterrupt() const;
+
+  // A guest that rests until its VMX-preemption timer expires: lets that time pass. False if no
+  // timer runs, or time stands still.
+  bool PassTimeToTimer();
+
+  // Whether an NMI that is latched can be taken now; in VMX root operation, by L0.
   bool CanTakeNmi() const;
-  // Takes the latched NMI in non-root operation: VM exit, or delivery through the guest's IDT. True
-  // if it was an exit.
-  bool TakeNmiInGuest();
-  // NMI-window exiting is on and nothing blocks: the VM exit has priority over everything but an
-  // injected event.
-  bool NmiWindowIsOpen() const;
-  void ExitForNmiWindow();
-  // Whether a fixed interrupt can be delivered now, through the guest's IDT ("external-interrupt
-  // exiting" is not offered), and its delivery. SDM Vol. 3A, 7.8 "Enabling and Disabling
-  // Interrupts".
-  bool CanTakeInterrupt() const;
-  void TakeInterrupt(uint8_t vector);
-  // VM exits for INIT and SIPI in non-root operation. INIT exits unless the guest waits for a SIPI,
-  // SIPI only if it does. SDM Vol. 3C, 26.2 "Other Causes of VM Exits".
+  // Whether taking it is a VM exit.
+  bool NmiExits() const;
+  // The guest waits for a SIPI, and takes nothing else.
   bool WaitsForSipi() const;
-  void ExitForInit();
-  void ExitForSipi(uint8_t vector);
   // The guest executes instructions: not halted, not shut down.
   bool IsActive() const;
-  // Non-root operation: a guest runs, L1 or L2.
-  bool in_guest() const { return state_.operation == Operation::kNonRoot; }
 
  private:
+  // What a VM exit reports beside its reason; what is 0 here is not defined for the exit.
   struct ExitInformation {
     uint64_t qualification = 0;
     uint64_t interruption = 0;
     uint64_t error_code = 0;
     uint64_t instruction_length = 0;
     uint64_t instruction_information = 0;
+    uint64_t guest_linear = 0;
+    uint64_t guest_physical = 0;
+    uint64_t vectoring = 0;  // IDT-vectoring information
+    uint64_t vectoring_error_code = 0;
   };
-  // kNext: RIP is to move on. kReturned: IRET set it. kElsewhere: a fault or a VM exit did.
+  // A VM exit that an instruction causes.
+  struct InstructionExit {
+    ExitReason reason;
+    uint64_t qualification = 0;
+    uint64_t information = 0;
+  };
+  // An exception of an instruction. `detail`: the linear address of #PF, the bits of DR6 of #DB.
+  struct Exception {
+    Vector vector;
+    uint32_t error_code = 0;
+    uint64_t detail = 0;
+  };
+  struct MemoryOperand {
+    SegmentRegister segment = SegmentRegister::kDs;
+    uint64_t offset = 0;
+  };
+  // How the memory operand of the running instruction is encoded.
+  struct EncodedOperand {
+    MemoryOperand place;
+    uint64_t displacement = 0;
+    uint64_t information = 0;  // what VM exits say of it in the instruction information
+  };
+  // kNext: RIP is to move on. kReturned: the instruction completed and set RIP. kElsewhere: a fault
+  // or a VM exit did.
   enum class Outcome { kNext, kReturned, kElsewhere };
 
   ActiveVmcs& Vmcs() { return state_.vmcs[state_.current_vmcs]; }
   const ActiveVmcs& Vmcs() const { return state_.vmcs[state_.current_vmcs]; }
-  FrameStack& Stack() { return state_.stacks[state_.current_vmcs]; }
-  const FrameStack& Stack() const { return state_.stacks[state_.current_vmcs]; }
+  FrameStack& Stack() { return state_.stacks[level() - 1]; }
+  const FrameStack& Stack() const { return state_.stacks[level() - 1]; }
+
+  // --- processor.cc
+  Outcome Perform(const lhv::Instruction& instruction);
+  Outcome PerformPlain(const lhv::Instruction& instruction);
+  Outcome PerformSystem(const lhv::Instruction& instruction);
+  Outcome PerformSegmentation(const lhv::Instruction& instruction);
+  // Puts the operands where the instruction expects them. False: that took a fault or a VM exit.
+  bool LoadOperands(const lhv::Instruction& instruction);
+  bool LoadMemoryOperand(const lhv::Instruction& instruction);
+  // What decides about the boundary behind an instruction, as it was before the instruction.
+  struct Before {
+    bool non_root, trap, interrupts;
+  };
+  void FinishInstruction(const lhv::Instruction& instruction, const Before& before);
+  // What a completed instruction gave.
+  uint64_t ResultOf(const lhv::Instruction& instruction) const;
+  void AdvanceTime(bool timer_counts);
+
+  // --- processor_mode.cc: what decides how instructions behave.
+  // Whether all these controls are 1 in the current VMCS, in non-root operation.
   bool HasPin(uint32_t bits) const;
   bool HasPrimary(uint32_t bits) const;
+  bool HasSecondary(uint32_t bits) const;
+  // Current privilege level.
+  unsigned Cpl() const;
+  unsigned Iopl() const;
+  bool Is64BitMode() const;
+  bool IsProtectedMode() const;
+  // The width of linear addresses in bits: 48 or 57.
+  unsigned LinearBits() const;
+  const SegmentState& Segment(SegmentRegister name) const;
+  // What is added to an offset: in 64-bit mode only FS and GS have a base.
+  uint64_t SegmentBase(SegmentRegister name) const;
 
-  Outcome Perform(const lhv::Instruction& instruction, lhv::InstructionEnd& end);
-  Outcome PerformVmx(const lhv::Instruction& instruction);
-  Outcome PerformMemory(const lhv::Instruction& instruction, lhv::InstructionEnd& end);
-  // False if there was nothing to return to.
-  bool PerformIret(uint64_t target);
-  void ExitOnInstruction(ExitReason reason, uint64_t qualification = 0, uint64_t information = 0);
+  // --- processor_memory.cc
+  // Access to memory by the instruction at RIP. False: it did not happen, and the fault has been
+  // delivered or the VM exit has happened.
+  bool ReadData(const MemoryOperand& place, std::span<std::byte> bytes);
+  bool WriteData(const MemoryOperand& place, std::span<const std::byte> bytes);
+  // The same at a linear address, as an implicit supervisor access: of descriptor tables and TSS.
+  bool ReadSystem(uint64_t linear, std::span<std::byte> bytes);
+  bool WriteSystem(uint64_t linear, std::span<const std::byte> bytes);
+  // As it is there now, without any trace; zeros where an access would fault.
+  void PeekData(uint64_t linear, std::span<std::byte> bytes) const;
+  // The instruction fetch at RIP, of as many bytes. False as above.
+  bool FetchInstruction(std::span<std::byte> code = {});
+  // The fault of an access through a segment, or the linear address.
+  std::optional<Exception> Linear(const MemoryOperand& place, size_t bytes, bool write,
+                                  uint64_t& linear) const;
+  // Of the structures that the VMCS names: as physical memory.
+  uint8_t ReadPhysicalByte(uint64_t physical) const;
+  uint64_t ReadVirtualTpr() const;
+  // With TPR virtualization: a value below the threshold makes a VM exit due. SDM Vol. 3C, 30.1.2
+  // "TPR Virtualization".
+  void WriteVirtualTpr(uint64_t value);
+  bool IsTprBelowThreshold(uint64_t virtual_tpr) const;
+  // Into the registers of PAE paging. False: a fault or a VM exit came instead.
+  bool LoadPdptes(uint64_t cr3);
+  // Of the current VPID, and EP4TA if EPT is on.
+  void DropTranslations(bool retain_globals = false);
+  void DropTranslationsOfPcid(uint64_t pcid);
+  void DropTranslationsOfPage(uint64_t linear);
+  void DropTranslationsOfPageAndPcid(uint64_t linear, uint64_t pcid);
 
-  void Exit(ExitReason reason, const ExitInformation& information);
-  void SaveGuestState();
-  void LoadHostState();
-  void LoadGuestState();
-  const char* BrokenEntryRule() const;
-  const char* BrokenControlRule() const;
-  const char* BrokenGuestRule() const;
-  bool IsUnrestricted() const;
-  void FailEntry(ExitReason reason, uint64_t qualification);
+  // --- processor_privilege.cc: faults that have priority over VM exits.
+  std::optional<Exception> PriorFault(const lhv::Instruction& instruction) const;
+  bool IsUndefinedOpcode(const lhv::Instruction& instruction) const;
+  bool IsEnabled(uint32_t feature, uint32_t control) const;
+
+  // --- processor_intercepts.cc: VM exits of instructions in non-root operation.
+  std::optional<InstructionExit> Intercept(const lhv::Instruction& instruction) const;
+  std::optional<InstructionExit> InterceptCrAccess(const lhv::Instruction& instruction) const;
+  std::optional<InstructionExit> InterceptDescriptorTable(
+      const lhv::Instruction& instruction) const;
+  std::optional<InstructionExit> InterceptRandom(ExitReason reason, uint32_t control) const;
+  bool IsCr3Target(uint64_t value) const;
+  bool MsrAccessExits(uint32_t msr, bool write) const;
+  bool IoAccessExits(uint16_t port, unsigned width) const;
+  static uint64_t IoQualification(const lhv::Instruction& instruction);
+  static uint64_t DrQualification(const lhv::Instruction& instruction);
+  // The exit, with the length of the instruction at RIP. Always kElsewhere.
+  Outcome ExitOnInstruction(const InstructionExit& exit);
+  Outcome ExitOnInstruction(ExitReason reason, uint64_t qualification = 0,
+                            uint64_t information = 0);
+
+  // --- processor_instructions.cc: instructions that do not exit.
+  Outcome PerformMemory(const lhv::Instruction& instruction);
+  Outcome PerformIret(uint64_t target);
+  Outcome PerformHandlerReturn();
+  Outcome PerformPopf(uint64_t value);
+  Outcome PerformSti();
+  Outcome PerformCli();
+  Outcome PerformHlt();
+  Outcome PerformCpuid();
+  Outcome PerformRdmsr();
+  Outcome PerformWrmsr();
+  Outcome PerformFetch(uint64_t linear);
+  void ReturnEdxEax(uint64_t value);
+  // RDMSR and WRMSR of IA32_X2APIC_TPR go to the virtual-APIC page.
+  bool VirtualizesTprMsr(uint32_t msr) const;
+
+  // --- processor_control_registers.cc
+  uint64_t Cr0HostMask() const;
+  uint64_t Cr4HostMask() const;
+  uint64_t VisibleCr0() const;
+  uint64_t VisibleCr4() const;
+  uint64_t VisibleCr8() const;
+  bool IsCr0Allowed(uint64_t cr0) const;
+  static bool UsesPaePaging(uint64_t cr0, uint64_t cr4, uint64_t efer);
+  Outcome WriteCr0(uint64_t value);
+  Outcome WriteCr3(uint64_t value);
+  Outcome WriteCr4(uint64_t value);
+  Outcome WriteCr8(uint64_t value);
+  Outcome PerformMovToCr(unsigned number);
+  Outcome PerformMovFromCr(unsigned number);
+  Outcome PerformClts();
+  Outcome PerformLmsw();
+  Outcome PerformMovDr(const lhv::Instruction& instruction);
+
+  // --- processor_system.cc
+  Outcome PerformStoreTable(bool gdt);
+  Outcome PerformLoadTable(bool gdt);
+  bool ReadDescriptor(uint64_t selector, bool system, uint64_t& address,
+                      std::array<uint64_t, 2>& words);
+  Outcome PerformLldt();
+  Outcome PerformLtr();
+  Outcome PerformMovSs();
+  Outcome PerformXgetbv();
+  Outcome PerformXsetbv();
+  Outcome PerformInvlpg(uint64_t offset);
+  Outcome PerformInvpcid();
+  Outcome PerformMonitor();
+  Outcome PerformMwait();
+  bool MayAccessPort(uint16_t port, unsigned width);
+  Outcome PerformIo(const lhv::Instruction& instruction);
+  Outcome PerformRandom();
+  Outcome PerformRdpmc();
+  // What RDTSC gives at the level that runs.
+  uint64_t GuestTsc() const;
+
+  // --- processor_msr.cc, processor_cpuid.cc
+  bool HasPerformanceCounters() const;
+  CpuidRegisters CpuidOfXsave(uint32_t subleaf) const;
   // SDM Vol. 3C, 27.4, 28.4, 28.6. The number of the entry that failed, or 0.
   uint32_t LoadMsrList(uint64_t address, uint64_t count);
   uint32_t StoreMsrList(uint64_t address, uint64_t count);
+
+  // --- processor_vmx_instructions.cc
+  Outcome PerformVmx(const lhv::Instruction& instruction);
+  void ActivateShadowVmcs(uint64_t address);
+
+  // --- processor_entry.cc. SDM Vol. 3C, chapter 27 "VM Entries".
+  // What the checks of the current VMCS say; of L0's VMCSs not the host state.
+  EntryOutcome CheckEntry() const;
+  // The rest of a VM entry that passed them, but for the injected event. False: an MSR could not be
+  // loaded, and the processor is in root operation with the host state.
+  bool EnterCheckedGuest();
+  void StartGuestTimers();
+  void LoadGuestState();
+  void LoadGuestMsrs();
+  void LoadGuestPdptes();
+  void LoadGuestNonRegisterState();
+  // Without VPIDs nothing that is remembered outlives a VM entry or a VM exit.
+  void DropTranslationsAtTransition();
+
+  // --- processor_exit.cc. SDM Vol. 3C, chapter 28 "VM Exits".
+  void Exit(ExitReason reason, const ExitInformation& information);
+  void RecordExitInformation(ExitReason reason, const ExitInformation& information);
+  void SaveGuestState(ExitReason reason, const ExitInformation& information);
+  void SaveGuestMsrs();
+  uint64_t SavedRflags(ExitReason reason, const ExitInformation& information) const;
+  uint64_t SavedPendingDebugExceptions(ExitReason reason, const ExitInformation& information) const;
+  std::optional<VmxAbort> LoadHostState();
+  void LoadHostRegisters(const SwitchedRegisters& guest);
+  void LoadHostSegments(bool long_mode);
+  void FailEntry(ExitReason reason, uint64_t qualification);
   void EnterVmxAbort(VmxAbort indicator);
+
+  // --- processor_events.cc
+  bool HasActivity(ActivityState state) const;
+  bool NmiWindowIsOpen() const;
+  bool InterruptWindowIsOpen() const;
+  bool CanTakeInterrupt(uint8_t vector) const;
+  bool DebugTrapIsDue() const;
+  void TakeInit();
+  void TakeSipi(uint8_t vector);
+  void TakeNmi();
+  void TakeInterrupt(uint8_t vector);
+  void TakeDebugTrap();
+  void DropUndeliverableDebugExceptions();
+  // The event that the VM-entry interruption-information field asks for, and what else is due, at
+  // the end of VM entry.
   void InjectEvent();
-  void RaisePageFault(uint64_t address, uint32_t error_code);
-  void DeliverEvent(InterruptionInformation event, uint32_t error_code);
+
+  // --- processor_exceptions.cc
+  // An event on its way to its handler.
+  struct Event {
+    InterruptionInformation information;
+    uint32_t error_code = 0;
+    uint32_t instruction_length = 0;  // of INT n, INT3 and INT1
+  };
+  // An exception of the instruction at RIP: VM exit or delivery. Always kElsewhere.
+  Outcome Raise(const Exception& exception);
+  Outcome Fault(Vector vector, uint32_t error_code = 0) { return Raise({vector, error_code}); }
+  // INT n, INT3, INT1. kReturned, if the handler has been reached.
+  Outcome RaiseSoftware(InterruptionType type, uint8_t vector);
+  bool ExceptionExits(uint8_t vector, uint32_t error_code) const;
+  void ExitForException(const Event& event, uint64_t detail);
+  // Calls the handler. What goes wrong on the way becomes an exception of its own, a double fault,
+  // a triple fault or a VM exit.
+  void Deliver(const Event& event);
+  std::optional<Exception> TryToDeliver(const Event& event);
+  // VM exit, or shutdown.
+  void RaiseTripleFault();
 
   Memory& memory_;
   Platform& platform_;
   const Capabilities capabilities_;
+  const ProcessorOptions options_;
   ProcessorState state_{};
+  // Of the instruction that is being executed; set before each.
+  EncodedOperand instruction_operand_;
+  // Since the instruction began: the RIP that the first event to be delivered saved.
+  std::optional<uint64_t> delivered_from_;
+  // The running instruction is an IRET that has ended blocking by NMI.
+  bool nmis_unblocked_by_iret_ = false;
+  // The event that is being delivered.
+  std::optional<Event> vectoring_;
 };
 
 }  // namespace nvmx::sim

@@ -222,7 +222,7 @@ TEST_F(ProcessorInstruction, SendingAnIpiReachesThePlatform) {
 
 TEST_F(ProcessorInstruction, IretReturnsWhereTheFrameSaysWithItsFlags) {
   state().switched.rflags |= Rflags::kIf;
-  cpu_.TakeInterrupt(0x21);
+  TakeInterrupt(0x21);
   EXPECT_EQ(state().switched.rflags & Rflags::kIf, 0u) << "an interrupt gate";
   cpu_.SetResumeRip(kGuestRip + 0x40);
   Expect(Execute(InstructionKind::kIret), true, true);
@@ -235,8 +235,8 @@ TEST_F(ProcessorInstruction, IretToTheNextInstructionIsNoDiversion) {
 }
 
 TEST_F(ProcessorInstruction, FramesNest) {
-  cpu_.TakeInterrupt(0x21);
-  cpu_.TakeInterrupt(0x22);
+  TakeInterrupt(0x21);
+  TakeInterrupt(0x22);
   EXPECT_EQ(cpu_.TopFrame(0).vector, 0x22);
   Execute(InstructionKind::kIret);
   EXPECT_EQ(cpu_.TopFrame(0).vector, 0x21);
@@ -245,9 +245,9 @@ TEST_F(ProcessorInstruction, FramesNest) {
 }
 
 TEST_F(ProcessorInstruction, MoreFramesThanTheStackHasAreATripleFault) {
-  for (size_t depth = 0; depth < FrameStack{}.frames.size(); ++depth) cpu_.TakeInterrupt(0x21);
+  for (size_t depth = 0; depth < FrameStack{}.frames.size(); ++depth) TakeInterrupt(0x21);
   EXPECT_EQ(root_.exits, 0);
-  cpu_.TakeInterrupt(0x21);
+  TakeInterrupt(0x21);
   EXPECT_EQ(root_.exits, 1);
   EXPECT_EQ(Read(VmcsField::kExitReason), static_cast<uint64_t>(ExitReason::kTripleFault));
   EXPECT_EQ(Read(VmcsField::kVmExitInstructionLength), 0u);
@@ -262,25 +262,25 @@ TEST_F(ProcessorInstruction, IretWithoutAFrameIsATripleFault) {
 }
 
 TEST_F(ProcessorInstruction, InterruptsNeedTheFlag) {
-  EXPECT_FALSE(cpu_.CanTakeInterrupt());
+  EXPECT_FALSE(CanTakeInterrupt());
   Execute(InstructionKind::kSti);
   Execute(InstructionKind::kNop);
-  EXPECT_TRUE(cpu_.CanTakeInterrupt());
+  EXPECT_TRUE(CanTakeInterrupt());
   Execute(InstructionKind::kCli);
-  EXPECT_FALSE(cpu_.CanTakeInterrupt());
+  EXPECT_FALSE(CanTakeInterrupt());
 }
 
 TEST_F(ProcessorInstruction, StiBlocksInterruptsUntilTheNextInstructionHasCompleted) {
   Execute(InstructionKind::kSti);
-  EXPECT_FALSE(cpu_.CanTakeInterrupt());
+  EXPECT_FALSE(CanTakeInterrupt());
   Execute(InstructionKind::kHlt);
-  EXPECT_TRUE(cpu_.CanTakeInterrupt()) << "HLT does not lose the interrupt";
+  EXPECT_TRUE(CanTakeInterrupt()) << "HLT does not lose the interrupt";
 }
 
 TEST_F(ProcessorInstruction, StiBlocksNothingIfInterruptsWereOnAlready) {
   Execute(InstructionKind::kSti);
   Execute(InstructionKind::kSti);
-  EXPECT_TRUE(cpu_.CanTakeInterrupt());
+  EXPECT_TRUE(CanTakeInterrupt());
 }
 
 TEST_F(ProcessorInstruction, IretEndsBlockingByMovSsAndSti) {
@@ -300,10 +300,10 @@ TEST_F(ProcessorInstruction, AnInterruptEndsHltButNotShutdownNorWaitForSipi) {
                 {ActivityState::kWaitForSipi, false}};
   for (const auto& c : kCases) {
     state().activity_state = static_cast<uint64_t>(c.state);
-    EXPECT_EQ(cpu_.CanTakeInterrupt(), c.wakes) << Name(c.state);
+    EXPECT_EQ(CanTakeInterrupt(), c.wakes) << Name(c.state);
   }
   state().activity_state = static_cast<uint64_t>(ActivityState::kHlt);
-  cpu_.TakeInterrupt(0x21);
+  TakeInterrupt(0x21);
   EXPECT_TRUE(cpu_.IsActive());
 }
 

@@ -2,6 +2,7 @@
 //
 // RDMSR and WRMSR, and the lists of MSRs that VM entries and VM exits process.
 #include "backends/sim/machine/processor.h"
+#include "backends/sim/machine/processor_features.h"
 #include "core/vmx/msr_list.h"
 #include "core/x86/control_registers.h"
 #include "core/x86/efer.h"
@@ -78,6 +79,9 @@ std::optional<uint64_t> Processor::ReadMsr(uint32_t msr) const {
   if (msr == Index(Msr::IA32_FS_BASE)) return state_.switched.fs.base;
   if (msr == Index(Msr::IA32_GS_BASE)) return state_.switched.gs.base;
   if (msr == Index(Msr::IA32_TIME_STAMP_COUNTER)) return state_.tsc;
+  if (msr == Index(Msr::IA32_PERF_GLOBAL_CTRL) && HasPerformanceCounters()) {
+    return state_.switched.perf_global_ctrl;
+  }
   if (msr == Index(Msr::IA32_FEATURE_CONTROL)) {
     return FeatureControl::kLock | FeatureControl::kEnableVmxOutsideSmx;
   }
@@ -141,21 +145,13 @@ bool Processor::WriteMsr(uint32_t msr, uint64_t value) {
     case Msr::IA32_TIME_STAMP_COUNTER:
       state_.tsc = value;
       return true;
+    case Msr::IA32_PERF_GLOBAL_CTRL:
+      if (!HasPerformanceCounters()) return false;
+      if ((value & ~PerformanceCounters::kGlobalCtrlDefined) != 0) return false;
+      r.perf_global_ctrl = value;
+      return true;
     default:
       return false;
-  }
-}
-
-CpuidRegisters Processor::Cpuid(uint32_t leaf, uint32_t) const {
-  constexpr uint32_t kVmx = 1u << 5;
-  constexpr uint32_t kMsrApicMtrrPat = 1u << 5 | 1u << 9 | 1u << 12 | 1u << 16;
-  switch (leaf) {
-    case 0:
-      return {1, 0x756E6547, 0x6C65746E, 0x49656E69};
-    case 1:
-      return {0x000906EA, 0, kVmx, kMsrApicMtrrPat};
-    default:
-      return {};
   }
 }
 

@@ -100,7 +100,8 @@ TEST_F(ProcessorNmi, AnIretThatFailsEndsBlockingAllTheSame) {
 TEST_F(ProcessorNmi, AnNmiExitBlocksRootOnlyAfterItHasSavedTheBlockingThatWas) {
   SetPin(kExiting);
   cpu_.EnterGuest();
-  EXPECT_TRUE(cpu_.TakeNmiInGuest());
+  TakeNmi();
+  EXPECT_EQ(root_.exits, 1);
   EXPECT_EQ(Read(VmcsField::kExitReason), static_cast<uint64_t>(ExitReason::kExceptionOrNmi));
   EXPECT_EQ(Read(VmcsField::kVmExitInterruptionInformation), 0x80000202u);
   EXPECT_FALSE(SavedBlocking());
@@ -112,7 +113,7 @@ TEST_F(ProcessorNmi, AnNmiExitSavesVirtualBlockingAndBlocksRoot) {
   SetPin(kVirtual);
   SetBlockingInVmcs(true);
   cpu_.EnterGuest();
-  cpu_.TakeNmiInGuest();
+  TakeNmi();
   EXPECT_TRUE(SavedBlocking());
   EXPECT_EQ(state().nmi_blocked, 1u);
 }
@@ -161,7 +162,8 @@ TEST_F(ProcessorNmi, AnInjectedInterruptBlocksNoNmi) {
 TEST_F(ProcessorNmi, AnNmiThatDoesNotExitIsDeliveredAndBlocksTheNext) {
   SetPin(kNeither);
   cpu_.EnterGuest();
-  EXPECT_FALSE(cpu_.TakeNmiInGuest());
+  TakeNmi();
+  EXPECT_EQ(root_.exits, 0);
   EXPECT_EQ(cpu_.Rip(), lhv::HandlerAddress(lhv::kL1HandlerBase, 2));
   EXPECT_EQ(cpu_.TopFrame(0).rip, kGuestRip);
   EXPECT_FALSE(cpu_.CanTakeNmi());
@@ -192,7 +194,7 @@ TEST_F(ProcessorNmi, AnNmiExitOutOfHltSavesHlt) {
   cpu_.EnterGuest();
   Execute(InstructionKind::kHlt);
   ASSERT_FALSE(cpu_.IsActive());
-  cpu_.TakeNmiInGuest();
+  TakeNmi();
   EXPECT_EQ(Read(VmcsField::kGuestActivityState), static_cast<uint64_t>(ActivityState::kHlt));
   EXPECT_EQ(Read(VmcsField::kGuestRip), kGuestRip + 8);
 }
@@ -201,15 +203,15 @@ TEST_F(ProcessorNmi, ADeliveredNmiEndsHlt) {
   SetPin(kNeither);
   cpu_.EnterGuest();
   Execute(InstructionKind::kHlt);
-  cpu_.TakeNmiInGuest();
+  TakeNmi();
   EXPECT_TRUE(cpu_.IsActive());
 }
 
 TEST_F(ProcessorNmi, TheWindowIsOpenWhileNothingBlocks) {
   OpenWindow();
   cpu_.EnterGuest();
-  EXPECT_TRUE(cpu_.NmiWindowIsOpen());
-  cpu_.ExitForNmiWindow();
+  EXPECT_TRUE(NmiWindowIsOpen());
+  cpu_.Take(BoundaryEvent::kNmiWindow, {});
   EXPECT_EQ(Read(VmcsField::kExitReason), static_cast<uint64_t>(ExitReason::kNmiWindow));
   EXPECT_EQ(state().nmi_blocked, 0u);
 }
@@ -217,7 +219,7 @@ TEST_F(ProcessorNmi, TheWindowIsOpenWhileNothingBlocks) {
 TEST_F(ProcessorNmi, TheWindowIsClosedWithoutItsControl) {
   SetPin(kVirtual);
   cpu_.EnterGuest();
-  EXPECT_FALSE(cpu_.NmiWindowIsOpen());
+  EXPECT_FALSE(NmiWindowIsOpen());
 }
 
 TEST_F(ProcessorNmi, TheWindowIsClosedByEachKindOfBlocking) {
@@ -226,7 +228,7 @@ TEST_F(ProcessorNmi, TheWindowIsClosedByEachKindOfBlocking) {
        {kBit, Interruptibility::kBlockingBySti, Interruptibility::kBlockingByMovSs}) {
     Write(VmcsField::kGuestInterruptibilityState, blocking);
     cpu_.EnterGuest();
-    EXPECT_FALSE(cpu_.NmiWindowIsOpen()) << blocking;
+    EXPECT_FALSE(NmiWindowIsOpen()) << blocking;
   }
 }
 
@@ -235,18 +237,18 @@ TEST_F(ProcessorNmi, TheWindowOpensWithTheIretThatEndsVirtualBlocking) {
   SetBlockingInVmcs(true);
   cpu_.EnterGuest();
   Execute(InstructionKind::kNop);
-  EXPECT_FALSE(cpu_.NmiWindowIsOpen());
+  EXPECT_FALSE(NmiWindowIsOpen());
   Execute(InstructionKind::kIret, kGuestRip + 16);
-  EXPECT_TRUE(cpu_.NmiWindowIsOpen());
+  EXPECT_TRUE(NmiWindowIsOpen());
 }
 
 TEST_F(ProcessorNmi, AnInjectedNmiClosesTheWindowUntilItsIret) {
   OpenWindow();
   Inject(InterruptionInformation::Nmi());
   cpu_.EnterGuest();
-  EXPECT_FALSE(cpu_.NmiWindowIsOpen());
+  EXPECT_FALSE(NmiWindowIsOpen());
   Execute(InstructionKind::kIret);
-  EXPECT_TRUE(cpu_.NmiWindowIsOpen());
+  EXPECT_TRUE(NmiWindowIsOpen());
 }
 
 TEST_F(ProcessorNmi, TheWindowEndsHltAndShutdownButNotWaitForSipi) {
@@ -260,7 +262,7 @@ TEST_F(ProcessorNmi, TheWindowEndsHltAndShutdownButNotWaitForSipi) {
   for (const auto& c : kCases) {
     Write(VmcsField::kGuestActivityState, static_cast<uint64_t>(c.state));
     cpu_.EnterGuest();
-    EXPECT_EQ(cpu_.NmiWindowIsOpen(), c.opens) << Name(c.state);
+    EXPECT_EQ(NmiWindowIsOpen(), c.opens) << Name(c.state);
   }
 }
 

@@ -6,7 +6,7 @@
 #include <cstdint>
 #include <type_traits>
 
-#include "core/vmx/vmcs_image.h"
+#include "backends/sim/machine/vmcs_cache.h"
 #include "core/x86/mtrr.h"
 
 namespace nvmx::sim {
@@ -35,16 +35,11 @@ struct SwitchedRegisters {
   uint64_t cr0, cr3, cr4, dr7;
   SegmentState es, cs, ss, ds, fs, gs, ldtr, tr;
   uint64_t gdtr_base, gdtr_limit, idtr_base, idtr_limit;
-  uint64_t debugctl, pat, efer, sysenter_cs, sysenter_esp, sysenter_eip;
+  uint64_t debugctl, pat, efer, sysenter_cs, sysenter_esp, sysenter_eip, perf_global_ctrl;
+  // In the format of the VMCS field. Outside VMX operation too: what is to be a #DB at the next
+  // instruction boundary.
   uint64_t pending_debug_exceptions;
-};
-
-// A VMCS that is active on this processor: not in memory until VMCLEAR.
-struct ActiveVmcs {
-  uint64_t launched;
-  // What would be at byte offset 4 of the region. SDM Vol. 3C, 28.7 "VMX Aborts".
-  uint64_t abort_indicator;
-  VmcsImage fields;
+  std::array<uint64_t, 4> pdptes;  // meaningful with PAE paging
 };
 
 // MSRs that the simulated processor has beside those that it keeps elsewhere. Writable without
@@ -55,11 +50,19 @@ struct PlainMsrs {
   std::array<uint64_t, 16> machine_check;  // four banks of CTL, STATUS, ADDR, MISC
 };
 
-enum class Operation : uint64_t { kRoot, kNonRoot };
+// kOff: outside VMX operation, which only a processor without L0 ever is.
+enum class Operation : uint64_t { kOff, kRoot, kNonRoot };
+
+// I/O ports below this number hold the byte that was written last; all others read as all ones.
+inline constexpr uint64_t kIoPortCount = 0x100;
 
 struct ProcessorState {
   std::array<uint64_t, 16> registers;  // RAX..R15; RSP is in `switched`
   uint64_t cr2;
+  std::array<uint64_t, 4> debug_addresses;  // DR0..DR3
+  uint64_t dr6;
+  uint64_t tpr;  // of the local APIC; CR8 is bits 7:4
+  uint64_t xcr0;
   SwitchedRegisters switched;
   PlainMsrs plain;
   MtrrSettings mtrr;
@@ -70,11 +73,21 @@ struct ProcessorState {
   uint64_t nmi_blocked;          // physical NMIs are blocked
   uint64_t virtual_nmi_blocked;  // meaningful in non-root operation with virtual NMIs
   uint64_t tsc;
+  uint64_t preemption_timer;   // meaningful in non-root operation if the timer is active
+  uint64_t mtf_pending;        // an MTF VM exit is due at the instruction boundary
+  uint64_t tpr_below_pending;  // a TPR-below-threshold VM exit is
+  uint64_t monitor_armed;      // by MONITOR, for MWAIT
+  uint64_t random_numbers;     // how many RDRAND and RDSEED have given
+  std::array<uint64_t, kIoPortCount / 8> io_ports;  // a byte each, the lowest first
 
-  uint64_t current_vmcs;  // index into `vmcs`
-  std::array<ActiveVmcs, 2> vmcs;
+  // Without L0, in VMX operation: the VMXON pointer and the current-VMCS pointer.
+  uint64_t vmxon_pointer;
+  uint64_t current_vmcs_pointer;  // kNoVmcs if there is none
+  uint64_t current_vmcs;          // its slot in `vmcs`; any slot if there is none
+  uint64_t vmx_abort;             // the VmxAbort that stopped the processor until RESET, or 0
+  VmcsSlots vmcs;
 
-  std::array<FrameStack, 2> stacks;  // of the guest of each VMCS
+  std::array<FrameStack, 2> stacks;  // of L1 and of L2
 };
 static_assert(std::is_trivially_copyable_v<ProcessorState>);
 static_assert(std::has_unique_object_representations_v<ProcessorState>);

@@ -3,16 +3,14 @@
 
 #include <utility>
 
+#include "backends/sim/machine/initial_state.h"
 #include "backends/sim/machine/processor_profile.h"
 #include "core/nested/guest_nmi.h"
 #include "core/nested/hypervisor.h"
 #include "core/nested/offered_capabilities.h"
 #include "core/nested/vmcs02.h"
 #include "core/vmx/controls.h"
-#include "core/x86/control_registers.h"
-#include "core/x86/efer.h"
 #include "core/x86/general_register.h"
-#include "core/x86/memory_type.h"
 #include "core/x86/rflags.h"
 #include "lhv/layout.h"
 #include "xxhash.h"
@@ -47,50 +45,6 @@ void WritePageTables(Memory& memory, uint32_t cpu) {
   memory.Write(pdpt, std::as_bytes(std::span(&pdpt_entry, 1)));
 }
 
-void WriteSegment(Processor& processor, VmcsField selector, uint64_t value, uint32_t rights) {
-  // The four fields of a segment register have the same index in their groups.
-  const uint32_t index = Encoding(selector) & 0x3FF;
-  processor.VmcsWrite(selector, value);
-  processor.VmcsWrite(static_cast<VmcsField>(Encoding(VmcsField::kGuestEsLimit) + index),
-                      0xFFFFFFFF);
-  processor.VmcsWrite(static_cast<VmcsField>(Encoding(VmcsField::kGuestEsAccessRights) + index),
-                      rights);
-}
-
-// L1 as its loader leaves it: 64-bit mode, paging on, VMX allowed, interrupts off.
-void WriteInitialL1State(Processor& processor, uint32_t cpu) {
-  constexpr uint32_t kData = 0xC093;
-  constexpr uint32_t kCode64 = 0xA09B;
-  constexpr uint32_t kBusyTss = 0x8B;
-  constexpr uint32_t kUnusable = 0x10000;
-  for (VmcsField selector :
-       {VmcsField::kGuestEsSelector, VmcsField::kGuestSsSelector, VmcsField::kGuestDsSelector,
-        VmcsField::kGuestFsSelector, VmcsField::kGuestGsSelector}) {
-    WriteSegment(processor, selector, lhv::kDataSelector, kData);
-  }
-  WriteSegment(processor, VmcsField::kGuestCsSelector, lhv::kCodeSelector, kCode64);
-  WriteSegment(processor, VmcsField::kGuestTrSelector, lhv::kTssSelector, kBusyTss);
-  WriteSegment(processor, VmcsField::kGuestLdtrSelector, 0, kUnusable);
-  const uint64_t window = lhv::WindowOf(cpu);
-  const struct {
-    VmcsField field;
-    uint64_t value;
-  } kRest[] = {
-      {VmcsField::kGuestCr0, Cr0::kPe | Cr0::kEt | Cr0::kNe | Cr0::kPg},
-      {VmcsField::kGuestCr3, window + lhv::kPageTableOffset},
-      {VmcsField::kGuestCr4, Cr4::kPae | Cr4::kVmxe},
-      {VmcsField::kGuestIa32Efer, Efer::kLme | Efer::kLma},
-      {VmcsField::kGuestIa32Pat, kPatReset},
-      {VmcsField::kGuestDr7, Dr7::kInit},
-      {VmcsField::kGuestRflags, 0x2},
-      {VmcsField::kGuestRsp, window + lhv::kL1StackTop},
-      {VmcsField::kGuestRip, lhv::kL1CodeBase},
-      {VmcsField::kGuestIdtrBase, window + lhv::kL1IdtOffset},
-      {VmcsField::kGuestGdtrBase, window + lhv::kGdtOffset},
-  };
-  for (const auto& row : kRest) processor.VmcsWrite(row.field, row.value);
-}
-
 }  // namespace
 
 SimCpu::SimCpu(uint32_t index, const Parts& parts)
@@ -110,7 +64,7 @@ SimCpu::SimCpu(uint32_t index, const Parts& parts)
   InitializeVcpuState(vcpu_state_, OfferedCapabilities(processor_.capabilities()));
   processor_.MakeCurrent(VmcsRole::kVmcs01);
   InitializeVmcs01Controls(vcpu_);
-  WriteInitialL1State(processor_, index);
+  WriteInitialGuestState(processor_, index);
   processor_.EnterGuest();
   fiber_.Start(&SimCpu::FiberMain, this);
   fiber_.Resume();
@@ -166,11 +120,13 @@ void SimCpu::FiberMain(void* self) { static_cast<SimCpu*>(self)->Run(); }
 
 void SimCpu::Run() {
   for (;;) {
-    if (processor_.NmiWindowIsOpen()) {
-      processor_.ExitForNmiWindow();
-      continue;
+    // What is more urgent than an NMI does not wait for anybody's choice.
+    const BoundaryEvent event = processor_.NextEvent({.nmi = true});
+    if (event != BoundaryEvent::kNone && event < BoundaryEvent::kNmi) {
+      processor_.Take(event, {});
+    } else {
+      StepGuest();
     }
-    StepGuest();
   }
 }
 
@@ -181,12 +137,10 @@ void SimCpu::StepGuest() {
   DropUselessApicEvents();
   fiber_.Suspend();
   if (choice_ == Choice::kTakeNmi) {
-    const bool exits =
-        (processor_.VmcsRead(VmcsField::kPinBasedControls) & PinBased::kNmiExiting) != 0;
-    NoteNmiTaken(!exits                                      ? NmiDestination::kGuestIdt
+    NoteNmiTaken(!processor_.NmiExits()                      ? NmiDestination::kGuestIdt
                  : processor_.Current() == VmcsRole::kVmcs01 ? NmiDestination::kL1Exit
                                                              : NmiDestination::kL2Exit);
-    processor_.TakeNmiInGuest();
+    processor_.Take(BoundaryEvent::kNmi, {.nmi = true});
     return;
   }
   if (HasApicEvent()) {
@@ -227,22 +181,25 @@ void SimCpu::DropUselessApicEvents() {
   }
 }
 
+Signals SimCpu::ApicSignals() const {
+  return {.init = local_apic_.has_init(),
+          .sipi = local_apic_.sipi(),
+          .interrupt = local_apic_.HighestInterrupt()};
+}
+
 bool SimCpu::HasApicEvent() const {
-  if (!processor_.in_guest()) return false;
-  return local_apic_.has_init() || local_apic_.sipi().has_value() ||
-         (local_apic_.HighestInterrupt().has_value() && processor_.CanTakeInterrupt());
+  return processor_.NextEvent(ApicSignals()) != BoundaryEvent::kNone;
 }
 
 void SimCpu::TakeApicEvent() {
-  if (local_apic_.has_init()) {
-    local_apic_.TakeInit();
-    processor_.ExitForInit();
-  } else if (const std::optional<uint8_t> vector = local_apic_.sipi()) {
-    local_apic_.DropSipi();
-    processor_.ExitForSipi(*vector);
-  } else {
-    processor_.TakeInterrupt(local_apic_.TakeInterrupt());
+  const Signals signals = ApicSignals();
+  const BoundaryEvent event = processor_.NextEvent(signals);
+  if (event == BoundaryEvent::kInit) local_apic_.TakeInit();
+  if (event == BoundaryEvent::kSipi) local_apic_.DropSipi();
+  if (event == BoundaryEvent::kInterrupt && processor_.AcknowledgesInterrupt()) {
+    local_apic_.TakeInterrupt();
   }
+  processor_.Take(event, signals);
 }
 
 // The CPU stays at the point until it is told to do what stands there. NMIs are taken meanwhile, on

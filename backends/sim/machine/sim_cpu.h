@@ -165,6 +165,8 @@ class SimCpu final : private Platform,
   void Run();
   void StepGuest();
   void DropUselessApicEvents();
+  // All that others want but NMIs, which are choices of the scheduler.
+  Signals ApicSignals() const;
   bool HasApicEvent() const;
   void TakeApicEvent();
   void Yield(const Point& point);

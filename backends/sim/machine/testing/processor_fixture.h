@@ -18,6 +18,7 @@
 #include "core/x86/efer.h"
 #include "core/x86/memory_type.h"
 #include "core/x86/rflags.h"
+#include "core/x86/segment.h"
 #include "gtest/gtest.h"
 #include "lhv/layout.h"
 
@@ -65,6 +66,16 @@ class ProcessorTest : public testing::Test {
   lhv::InstructionEnd Execute(lhv::InstructionKind kind, uint64_t first = 0, uint64_t second = 0) {
     return cpu_.Execute({.kind = kind, .first = first, .second = second});
   }
+  // Which event is due, if nothing but these signals is there.
+  BoundaryEvent Due(const Signals& signals = {}) const { return cpu_.NextEvent(signals); }
+  bool NmiWindowIsOpen() const { return Due() == BoundaryEvent::kNmiWindow; }
+  bool CanTakeInterrupt(uint8_t vector = 0x21) const {
+    return Due({.interrupt = vector}) == BoundaryEvent::kInterrupt;
+  }
+  void TakeInterrupt(uint8_t vector) {
+    cpu_.Take(BoundaryEvent::kInterrupt, {.interrupt = vector});
+  }
+  void TakeNmi() { cpu_.Take(BoundaryEvent::kNmi, {.nmi = true}); }
   // A VM exit that has nothing to do with NMIs.
   void ExitByVmcall() { Execute(lhv::InstructionKind::kVmcall); }
   // What software does that emulates the instruction the guest has exited with.
@@ -105,7 +116,33 @@ class ProcessorTest : public testing::Test {
   Processor cpu_{memory_, root_, SimulatedCapabilities()};
 
  private:
+  // Flat segments of a 64-bit kernel.
+  void WriteBaselineSegments() {
+    constexpr uint32_t kData = AccessRights::kTypeWritable | AccessRights::kTypeAccessed |
+                               AccessRights::kS | AccessRights::kP | AccessRights::kDb |
+                               AccessRights::kG;
+    constexpr uint32_t kCode = AccessRights::kTypeCode | AccessRights::kTypeReadable |
+                               AccessRights::kTypeAccessed | AccessRights::kS | AccessRights::kP |
+                               AccessRights::kL | AccessRights::kG;
+    const auto write = [this](VmcsField selector, uint64_t value, uint32_t limit, uint32_t rights) {
+      // The fields of a segment register have the same index in their groups.
+      const uint32_t index = Encoding(selector) - Encoding(VmcsField::kGuestEsSelector);
+      Write(selector, value);
+      Write(static_cast<VmcsField>(Encoding(VmcsField::kGuestEsLimit) + index), limit);
+      Write(static_cast<VmcsField>(Encoding(VmcsField::kGuestEsAccessRights) + index), rights);
+    };
+    for (VmcsField selector :
+         {VmcsField::kGuestEsSelector, VmcsField::kGuestSsSelector, VmcsField::kGuestDsSelector,
+          VmcsField::kGuestFsSelector, VmcsField::kGuestGsSelector}) {
+      write(selector, lhv::kDataSelector, 0xFFFFFFFF, kData);
+    }
+    write(VmcsField::kGuestCsSelector, lhv::kCodeSelector, 0xFFFFFFFF, kCode);
+    write(VmcsField::kGuestTrSelector, lhv::kTssSelector, 0x67,
+          AccessRights::kTypeBusyTss | AccessRights::kP);
+    write(VmcsField::kGuestLdtrSelector, 0, 0, AccessRights::kUnusable);
+  }
   void WriteBaseline() {
+    WriteBaselineSegments();
     Write(VmcsField::kPinBasedControls, PinBased::kDefault1);
     Write(VmcsField::kPrimaryProcessorBasedControls, PrimaryProcessorBased::kDefault1);
     Write(VmcsField::kVmExitControls, VmExit::kDefault1 | VmExit::kHostAddressSpaceSize);
@@ -116,6 +153,7 @@ class ProcessorTest : public testing::Test {
     Write(VmcsField::kGuestRsp, lhv::kWindowBase + lhv::kL1StackTop);
     Write(VmcsField::kGuestRflags, Rflags::kFixed1);
     Write(VmcsField::kGuestIa32Pat, kPatReset);
+    Write(VmcsField::kVmcsLinkPointer, kNoVmcs);
     Write(VmcsField::kHostCr0, Cr0::kPe | Cr0::kEt | Cr0::kNe | Cr0::kPg);
     Write(VmcsField::kHostCr4, Cr4::kPae | Cr4::kVmxe);
     Write(VmcsField::kHostRip, kHostRip);

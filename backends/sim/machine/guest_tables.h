@@ -1,0 +1,27 @@
+// SPDX-License-Identifier: Apache-2.0
+#ifndef NVMX_BACKENDS_SIM_MACHINE_GUEST_TABLES_H_
+#define NVMX_BACKENDS_SIM_MACHINE_GUEST_TABLES_H_
+
+#include <cstdint>
+
+#include "backends/sim/machine/memory.h"
+#include "lhv/layout.h"
+
+namespace nvmx::sim {
+
+// The limits of the tables that WriteGuestTables() fills.
+inline constexpr uint64_t kGuestGdtLimit = lhv::kTssSelector + 16 - 1;
+inline constexpr uint64_t kGuestIdtLimit = lhv::kVectorCount * 16 - 1;
+inline constexpr uint64_t kGuestTssLimit = 0x67;
+// RSP0, as an offset in the window: where an event finds a stack that takes a guest program from
+// CPL 3 to CPL 0.
+inline constexpr uint64_t kGuestRsp0Offset = lhv::kGdtOffset;
+
+// Fills the part of the CPU's window that is the machine's, at the places of lhv/layout.h: the IDTs
+// of L1 and L2, whose gates lead to the handlers; a GDT with flat 64-bit segments and a TSS; and
+// paging structures for 4-level paging that map everything a guest program names to itself.
+void WriteGuestTables(Memory& memory, uint32_t cpu);
+
+}  // namespace nvmx::sim
+
+#endif  // NVMX_BACKENDS_SIM_MACHINE_GUEST_TABLES_H_
