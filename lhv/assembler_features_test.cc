@@ -12,6 +12,7 @@
 #include "lhv/assembler.h"
 #include "lhv/layout.h"
 #include "lhv/operand.h"
+#include "lhv/operation_check.h"
 #include "lhv/operation_syntax.h"
 
 namespace nvmx::lhv {
@@ -305,6 +306,12 @@ TEST(AssemblerFeatures, EveryOperationHasASyntax) {
     const bool is_internal = kind == static_cast<size_t>(OperationKind::kSetHostRip) ||
                              kind == static_cast<size_t>(OperationKind::kHandlerReturn);
     EXPECT_NE(found[kind], is_internal) << kind;
+  }
+}
+
+TEST(AssemblerFeatures, WhatL2CanPerformIsValidThere) {
+  for (const OperationSyntax& syntax : OperationSyntax::All()) {
+    if (syntax.in_l2) EXPECT_TRUE(IsForL2(syntax.kind)) << syntax.name;
   }
 }
 

@@ -79,6 +79,10 @@ constexpr size_t kControlInstructionsWithTrueMsr = 3;
 
 }  // namespace
 
+bool HasControlCapability(uint32_t encoding) {
+  return Encoding(CapabilityOf(encoding).field) == encoding;
+}
+
 size_t ControlInstructionCount(const Operation& operation) {
   const ControlCapability& capability = CapabilityOf(operation.selector);
   return capability.msr == capability.true_msr ? 2 : kControlInstructionsWithTrueMsr;

@@ -12,6 +12,9 @@
 
 namespace nvmx::lhv {
 
+// True if the encoding is that of a field that kVmwriteControl can write.
+bool HasControlCapability(uint32_t encoding);
+
 // kVmwriteControl: how many instructions it is, and instruction `number`, which finds `scratch` in
 // the scratch register.
 size_t ControlInstructionCount(const Operation& operation);

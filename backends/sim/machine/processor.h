@@ -8,6 +8,7 @@
 #include <span>
 
 #include "backends/sim/machine/memory.h"
+#include "backends/sim/machine/mmu.h"
 #include "backends/sim/machine/processor_state.h"
 #include "core/ports/cpu.h"
 #include "core/ports/vmcs.h"
@@ -18,6 +19,7 @@
 #include "core/vmx/outcomes.h"
 #include "core/vmx/vmx_abort.h"
 #include "core/x86/exception.h"
+#include "core/x86/general_register.h"
 #include "core/x86/segment.h"
 #include "lhv/guest_cpu.h"
 
@@ -181,6 +183,10 @@ class Processor final : public lhv::GuestCpu {
     MemoryOperand place;
     uint64_t displacement = 0;
     uint64_t information = 0;  // what VM exits say of it in the instruction information
+    // The operand is a register instead.
+    std::optional<GeneralRegister> in_register = std::nullopt;
+    // The other operand of VMREAD and VMWRITE, the type of an invalidation.
+    GeneralRegister selector = GeneralRegister::kRax;
   };
   // kNext: RIP is to move on. kReturned: the instruction completed and set RIP. kElsewhere: a fault
   // or a VM exit did.
@@ -198,7 +204,17 @@ class Processor final : public lhv::GuestCpu {
   Outcome PerformSegmentation(const lhv::Instruction& instruction);
   // Puts the operands where the instruction expects them. False: that took a fault or a VM exit.
   bool LoadOperands(const lhv::Instruction& instruction);
+
+  // --- processor_operand.cc
+  uint64_t& Register(GeneralRegister name);
+  uint64_t Register(GeneralRegister name) const;
+  // Sets instruction_operand_. False as above.
   bool LoadMemoryOperand(const lhv::Instruction& instruction);
+  bool LoadOwnOperand(const lhv::Instruction& instruction);
+  static EncodedOperand EncodeRegister(GeneralRegister name);
+  EncodedOperand EncodeMemory(const lhv::Operand& operand);
+  // What is in it when the instruction has ended.
+  uint64_t OperandResult() const;
   // What decides about the boundary behind an instruction, as it was before the instruction.
   struct Before {
     bool non_root, trap, interrupts;
@@ -339,7 +355,37 @@ class Processor final : public lhv::GuestCpu {
 
   // --- processor_vmx_instructions.cc
   Outcome PerformVmx(const lhv::Instruction& instruction);
-  void ActivateShadowVmcs(uint64_t address);
+  bool IsModeForVmx() const;
+  bool IsVmxUndefined(lhv::InstructionKind kind) const;
+  bool VmxInstructionExits(lhv::InstructionKind kind) const;
+  Outcome Vmsucceed();
+  Outcome VmfailInvalid();
+  // VMfailValid, or VMfailInvalid without a current VMCS.
+  Outcome Vmfail(VmInstructionError error);
+  Outcome PerformVmxon();
+  Outcome PerformVmxoff();
+  Outcome PerformVmEntry(bool launch);
+
+  // --- processor_vmcs_instructions.cc
+  bool ReadPointerOperand(uint64_t& pointer);
+  bool IsVmcsPointerValid(uint64_t pointer) const;
+  uint32_t RegionHeader(uint64_t pointer) const;
+  uint32_t RevisionIdentifier() const;
+  Outcome PerformVmclear();
+  Outcome PerformVmptrld();
+  Outcome PerformVmptrst();
+  // The operand in a register that names a field, or a type of invalidation.
+  uint64_t FieldOperand() const;
+  ActiveVmcs& ActivateShadowVmcs(uint64_t address);
+  ActiveVmcs* AccessedVmcs();
+  std::optional<VmcsField> ExistingField(uint64_t encoding) const;
+  Outcome PerformVmread();
+  Outcome PerformVmwrite();
+  Outcome PerformInvept();
+  Outcome PerformInvvpid();
+  Outcome PerformVmfunc();
+  // Without VPIDs nothing that is remembered outlives a VM entry or a VM exit.
+  void DropTranslationsAtTransition();
 
   // --- processor_entry.cc. SDM Vol. 3C, chapter 27 "VM Entries".
   // What the checks of the current VMCS say; of L0's VMCSs not the host state.
@@ -352,8 +398,6 @@ class Processor final : public lhv::GuestCpu {
   void LoadGuestMsrs();
   void LoadGuestPdptes();
   void LoadGuestNonRegisterState();
-  // Without VPIDs nothing that is remembered outlives a VM entry or a VM exit.
-  void DropTranslationsAtTransition();
 
   // --- processor_exit.cc. SDM Vol. 3C, chapter 28 "VM Exits".
   void Exit(ExitReason reason, const ExitInformation& information);
@@ -409,6 +453,7 @@ class Processor final : public lhv::GuestCpu {
   Platform& platform_;
   const Capabilities capabilities_;
   const ProcessorOptions options_;
+  Mmu mmu_;
   ProcessorState state_{};
   // Of the instruction that is being executed; set before each.
   EncodedOperand instruction_operand_;

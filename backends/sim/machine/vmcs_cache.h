@@ -42,6 +42,7 @@ struct ActiveVmcs {
 // With L0 the first two are those of VMCS01 and VMCS02. Without it a processor needs two at once,
 // the current one and the shadow VMCS that it links to.
 inline constexpr size_t kVmcsSlots = 4;
+inline constexpr size_t kSlotsOfL0 = 2;
 using VmcsSlots = std::array<ActiveVmcs, kVmcsSlots>;
 static_assert(std::has_unique_object_representations_v<VmcsSlots>);
 
