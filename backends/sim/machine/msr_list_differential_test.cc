@@ -14,6 +14,8 @@
 #include "backends/sim/machine/testing/program_run.h"
 #include "core/nested/offered_capabilities.h"
 #include "core/x86/msr.h"
+#include "core/x86/rflags.h"
+#include "core/x86/segment.h"
 
 namespace nvmx::sim {
 namespace {
@@ -141,6 +143,16 @@ class Native {
         {VmcsField::kGuestCr4, Cr4::kPae | Cr4::kVmxe},
         {VmcsField::kGuestIa32Efer, kLongMode},
         {VmcsField::kGuestIa32Pat, kPatReset},
+        {VmcsField::kGuestRflags, Rflags::kFixed1},
+        {VmcsField::kGuestCsAccessRights, 0x209B},
+        {VmcsField::kGuestSsAccessRights, AccessRights::kUnusable},
+        {VmcsField::kGuestDsAccessRights, AccessRights::kUnusable},
+        {VmcsField::kGuestEsAccessRights, AccessRights::kUnusable},
+        {VmcsField::kGuestFsAccessRights, AccessRights::kUnusable},
+        {VmcsField::kGuestGsAccessRights, AccessRights::kUnusable},
+        {VmcsField::kGuestLdtrAccessRights, AccessRights::kUnusable},
+        {VmcsField::kGuestTrAccessRights, 0x8B},
+        {VmcsField::kVmcsLinkPointer, kNoVmcs},
         {VmcsField::kHostCr0, Cr0::kPe | Cr0::kEt | Cr0::kNe | Cr0::kPg},
         {VmcsField::kHostCr4, Cr4::kPae | Cr4::kVmxe},
         {VmcsField::kHostIa32Efer, kLongMode},

@@ -30,26 +30,20 @@ inline constexpr size_t kSelectorRegister = kRax;
 // Execution".
 struct OperandInformation {
   static constexpr unsigned kRegister1Shift = 3;
+  static constexpr uint64_t k32BitAddress = uint64_t{1} << 7;
   static constexpr uint64_t k64BitAddress = uint64_t{2} << 7;
   static constexpr uint64_t kIsRegister = uint64_t{1} << 10;
   // Of RDRAND and RDSEED.
   static constexpr uint64_t k64BitOperand = uint64_t{2} << 11;
   static constexpr unsigned kSegmentShift = 15;
+  static constexpr unsigned kIndexShift = 18;
   static constexpr uint64_t kNoIndex = uint64_t{1} << 22;
+  static constexpr unsigned kBaseShift = 23;
   static constexpr uint64_t kNoBase = uint64_t{1} << 27;
   // Which of the descriptor-table instructions.
   static constexpr unsigned kIdentityShift = 28;
   static constexpr unsigned kRegister2Shift = 28;
 };
-
-// A memory operand that is a displacement alone, in DS, or two registers.
-inline constexpr uint64_t kDisplacementOnly =
-    OperandInformation::kNoIndex | OperandInformation::kNoBase |
-    uint64_t{3} << OperandInformation::kSegmentShift | OperandInformation::k64BitAddress;
-inline constexpr uint64_t kRegisterOperands =
-    uint64_t{kValueRegister} << OperandInformation::kRegister1Shift |
-    OperandInformation::kIsRegister |
-    uint64_t{kSelectorRegister} << OperandInformation::kRegister2Shift;
 
 }  // namespace nvmx::sim
 

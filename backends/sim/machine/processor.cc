@@ -26,10 +26,6 @@ uint64_t EdxEax(const std::array<uint64_t, 16>& registers) {
   return (registers[kRax] & kLow32) | registers[kRdx] << 32;
 }
 
-// Where an instruction leaves an operand in memory that is one of its own: at the top of the
-// stack's page, below the machine's part of the window.
-uint64_t OwnOperandAddress(uint64_t rsp) { return PageBase(rsp - 1); }
-
 }  // namespace
 
 Processor::Processor(Memory& memory, Platform& platform, const Capabilities& capabilities,
@@ -42,6 +38,7 @@ Processor::Processor(Memory& memory, Platform& platform, const Capabilities& cap
   mmu_.KeepTranslations(options.keep_translations);
   state_.operation = options.native ? Operation::kOff : Operation::kRoot;
   state_.dr6 = Dr6::kInit;
+  state_.vmxon_pointer = state_.current_vmcs_pointer = kNoVmcs;
   state_.xcr0 = 1;
 }
 
@@ -168,12 +165,7 @@ bool Processor::LoadOperands(const Instruction& instruction) {
       registers[kRdx] = instruction.second >> 32;
       break;
     case InstructionKind::kVmcall:
-    case InstructionKind::kVmread:
       registers[kRax] = instruction.first;
-      break;
-    case InstructionKind::kVmwrite:
-      registers[kRax] = instruction.first;
-      registers[kRbx] = instruction.second;
       break;
     case InstructionKind::kWriteMemory:
       registers[kRax] = instruction.second;
@@ -209,20 +201,6 @@ bool Processor::LoadOperands(const Instruction& instruction) {
   return LoadMemoryOperand(instruction);
 }
 
-bool Processor::LoadMemoryOperand(const Instruction& instruction) {
-  uint64_t offset = instruction.first;
-  if (instruction.kind == InstructionKind::kInvpcid) {
-    state_.registers[kSelectorRegister] = instruction.first;
-    const uint64_t descriptor[] = {instruction.second, instruction.third};
-    offset = OwnOperandAddress(state_.switched.rsp);
-    if (!WriteData({SegmentRegister::kDs, offset}, std::as_bytes(std::span(descriptor)))) {
-      return false;
-    }
-  }
-  instruction_operand_ = {{SegmentRegister::kDs, offset}, offset, kDisplacementOnly};
-  return true;
-}
-
 uint64_t Processor::ResultOf(const Instruction& instruction) const {
   const auto& registers = state_.registers;
   const auto peek = [this](uint64_t linear) {
@@ -243,7 +221,6 @@ uint64_t Processor::ResultOf(const Instruction& instruction) const {
       return registers[kRax];
     case InstructionKind::kIn:
       return registers[kRax] & ((uint64_t{1} << 8 * instruction.width) - 1);
-    case InstructionKind::kVmread:
     case InstructionKind::kMovFromCr:
     case InstructionKind::kMovFromDr:
     case InstructionKind::kSmsw:
@@ -252,8 +229,9 @@ uint64_t Processor::ResultOf(const Instruction& instruction) const {
     case InstructionKind::kRdrand:
     case InstructionKind::kRdseed:
       return registers[kValueRegister];
+    case InstructionKind::kVmread:
     case InstructionKind::kVmptrst:
-      return peek(instruction.first);
+      return OperandResult();
     case InstructionKind::kSgdt:
     case InstructionKind::kSidt:
       return peek(instruction.first + sizeof(uint16_t));

@@ -17,8 +17,10 @@
 #include "core/vmx/exit_reason.h"
 #include "core/vmx/interruptibility.h"
 #include "core/vmx/interruption_info.h"
+#include "core/vmx/outcomes.h"
 #include "core/vmx/vmx_abort.h"
 #include "core/x86/exception.h"
+#include "core/x86/general_register.h"
 #include "core/x86/segment.h"
 #include "lhv/guest_cpu.h"
 
@@ -186,6 +188,10 @@ class Processor final : public lhv::GuestCpu {
     MemoryOperand place;
     uint64_t displacement = 0;
     uint64_t information = 0;  // what VM exits say of it in the instruction information
+    // The operand is a register instead.
+    std::optional<GeneralRegister> in_register = std::nullopt;
+    // The other operand of VMREAD and VMWRITE, the type of an invalidation.
+    GeneralRegister selector = GeneralRegister::kRax;
   };
   // kNext: RIP is to move on. kReturned: the instruction completed and set RIP. kElsewhere: a fault
   // or a VM exit did.
@@ -201,7 +207,17 @@ class Processor final : public lhv::GuestCpu {
   Outcome PerformSegmentation(const lhv::Instruction& instruction);
   // Puts the operands where the instruction expects them. False: that took a fault or a VM exit.
   bool LoadOperands(const lhv::Instruction& instruction);
+
+  // --- processor_operand.cc
+  uint64_t& Register(GeneralRegister name);
+  uint64_t Register(GeneralRegister name) const;
+  // Sets instruction_operand_. False as above.
   bool LoadMemoryOperand(const lhv::Instruction& instruction);
+  bool LoadOwnOperand(const lhv::Instruction& instruction);
+  static EncodedOperand EncodeRegister(GeneralRegister name);
+  EncodedOperand EncodeMemory(const lhv::Operand& operand);
+  // What is in it when the instruction has ended.
+  uint64_t OperandResult() const;
   // What decides about the boundary behind an instruction, as it was before the instruction.
   struct Before {
     bool non_root, trap, interrupts;
@@ -363,16 +379,62 @@ class Processor final : public lhv::GuestCpu {
   uint32_t LoadMsrList(uint64_t address, uint64_t count);
   uint32_t StoreMsrList(uint64_t address, uint64_t count);
 
-  // --- processor_vmx.cc: VMX instructions, VM entries and VM exits.
+  // --- processor_vmx_instructions.cc
   Outcome PerformVmx(const lhv::Instruction& instruction);
-  void Exit(ExitReason reason, const ExitInformation& information);
-  void SaveGuestState();
-  void LoadHostState();
+  bool IsModeForVmx() const;
+  bool IsVmxUndefined(lhv::InstructionKind kind) const;
+  bool VmxInstructionExits(lhv::InstructionKind kind) const;
+  Outcome Vmsucceed();
+  Outcome VmfailInvalid();
+  // VMfailValid, or VMfailInvalid without a current VMCS.
+  Outcome Vmfail(VmInstructionError error);
+  Outcome PerformVmxon();
+  Outcome PerformVmxoff();
+  Outcome PerformVmEntry(bool launch);
+
+  // --- processor_vmcs_instructions.cc
+  bool ReadPointerOperand(uint64_t& pointer);
+  bool IsVmcsPointerValid(uint64_t pointer) const;
+  uint32_t RegionHeader(uint64_t pointer) const;
+  uint32_t RevisionIdentifier() const;
+  Outcome PerformVmclear();
+  Outcome PerformVmptrld();
+  Outcome PerformVmptrst();
+  // The operand in a register that names a field, or a type of invalidation.
+  uint64_t FieldOperand() const;
+  ActiveVmcs& ActivateShadowVmcs(uint64_t address);
+  ActiveVmcs* AccessedVmcs();
+  std::optional<VmcsField> ExistingField(uint64_t encoding) const;
+  Outcome PerformVmread();
+  Outcome PerformVmwrite();
+  Outcome PerformInvept();
+  Outcome PerformInvvpid();
+  Outcome PerformVmfunc();
+  // Without VPIDs nothing that is remembered outlives a VM entry or a VM exit.
+  void DropTranslationsAtTransition();
+
+  // --- processor_entry.cc. SDM Vol. 3C, chapter 27 "VM Entries".
+  // What the checks of the current VMCS say; of L0's VMCSs not the host state.
+  EntryOutcome CheckEntry() const;
+  // The rest of a VM entry that passed them, but for the injected event. False: an MSR could not be
+  // loaded, and the processor is in root operation with the host state.
+  bool EnterCheckedGuest();
+  void StartGuestTimers();
   void LoadGuestState();
-  const char* BrokenEntryRule() const;
-  const char* BrokenControlRule() const;
-  const char* BrokenGuestRule() const;
-  bool IsUnrestricted() const;
+  void LoadGuestMsrs();
+  void LoadGuestPdptes();
+  void LoadGuestNonRegisterState();
+
+  // --- processor_exit.cc. SDM Vol. 3C, chapter 28 "VM Exits".
+  void Exit(ExitReason reason, const ExitInformation& information);
+  void RecordExitInformation(ExitReason reason, const ExitInformation& information);
+  void SaveGuestState(ExitReason reason, const ExitInformation& information);
+  void SaveGuestMsrs();
+  uint64_t SavedRflags(ExitReason reason, const ExitInformation& information) const;
+  uint64_t SavedPendingDebugExceptions(ExitReason reason, const ExitInformation& information) const;
+  std::optional<VmxAbort> LoadHostState();
+  void LoadHostRegisters(const SwitchedRegisters& guest);
+  void LoadHostSegments(bool long_mode);
   void FailEntry(ExitReason reason, uint64_t qualification);
   void EnterVmxAbort(VmxAbort indicator);
 

@@ -6,7 +6,7 @@
 #include <cstdint>
 #include <type_traits>
 
-#include "core/vmx/vmcs_image.h"
+#include "backends/sim/machine/vmcs_cache.h"
 #include "core/x86/mtrr.h"
 
 namespace nvmx::sim {
@@ -30,14 +30,6 @@ struct SwitchedRegisters {
   // instruction boundary.
   uint64_t pending_debug_exceptions;
   std::array<uint64_t, 4> pdptes;  // meaningful with PAE paging
-};
-
-// A VMCS that is active on this processor: not in memory until VMCLEAR.
-struct ActiveVmcs {
-  uint64_t launched;
-  // What would be at byte offset 4 of the region. SDM Vol. 3C, 28.7 "VMX Aborts".
-  uint64_t abort_indicator;
-  VmcsImage fields;
 };
 
 // MSRs that the simulated processor has beside those that it keeps elsewhere. Writable without
@@ -78,8 +70,12 @@ struct ProcessorState {
   uint64_t random_numbers;     // how many RDRAND and RDSEED have given
   std::array<uint64_t, kIoPortCount / 8> io_ports;  // a byte each, the lowest first
 
-  uint64_t current_vmcs;  // index into `vmcs`
-  std::array<ActiveVmcs, 2> vmcs;
+  // Without L0, in VMX operation: the VMXON pointer and the current-VMCS pointer.
+  uint64_t vmxon_pointer;
+  uint64_t current_vmcs_pointer;  // kNoVmcs if there is none
+  uint64_t current_vmcs;          // its slot in `vmcs`; any slot if there is none
+  uint64_t vmx_abort;             // the VmxAbort that stopped the processor until RESET, or 0
+  VmcsSlots vmcs;
 };
 static_assert(std::is_trivially_copyable_v<ProcessorState>);
 static_assert(std::has_unique_object_representations_v<ProcessorState>);

@@ -70,6 +70,7 @@ void WriteInitialL1State(Processor& processor, uint32_t cpu) {
       {VmcsField::kGuestIa32Efer, Efer::kLme | Efer::kLma},
       {VmcsField::kGuestIa32Pat, kPatReset},
       {VmcsField::kGuestDr7, Dr7::kInit},
+      {VmcsField::kVmcsLinkPointer, kNoVmcs},
       {VmcsField::kGuestRflags, 0x2},
       {VmcsField::kGuestRsp, window + lhv::kL1StackTop},
       {VmcsField::kGuestRip, lhv::kL1CodeBase},

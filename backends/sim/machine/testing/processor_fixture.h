@@ -163,6 +163,7 @@ class ProcessorTest : public testing::Test {
     Write(VmcsField::kGuestRsp, lhv::kWindowBase + lhv::kL1StackTop);
     Write(VmcsField::kGuestRflags, Rflags::kFixed1);
     Write(VmcsField::kGuestIa32Pat, kPatReset);
+    Write(VmcsField::kVmcsLinkPointer, kNoVmcs);
     Write(VmcsField::kHostCr0, Cr0::kPe | Cr0::kEt | Cr0::kNe | Cr0::kPg);
     Write(VmcsField::kHostCr4, Cr4::kPae | Cr4::kVmxe);
     Write(VmcsField::kHostRip, kHostRip);
