@@ -185,12 +185,14 @@ void Processor::TakeNmi() {
                 {.interruption = InterruptionInformation::Nmi().value()});
   }
   state_.nmi_blocked = 1;
-  Deliver({InterruptionInformation::Nmi()});
+  Deliver({static_cast<uint8_t>(Vector::kNmi), InterruptionType::kNmi});
 }
 
 void Processor::TakeInterrupt(uint8_t vector) {
+  if (!HasPin(PinBased::kExternalInterruptExiting)) {
+    return Deliver({vector, InterruptionType::kExternalInterrupt});
+  }
   const auto event = InterruptionInformation::ExternalInterrupt(vector);
-  if (!HasPin(PinBased::kExternalInterruptExiting)) return Deliver({event});
   Exit(ExitReason::kExternalInterrupt,
        {.interruption = AcknowledgesInterrupt() ? event.value() : 0});
 }
@@ -210,7 +212,7 @@ void Processor::TakeDebugTrap() {
                                  PendingDebugExceptions::kB3;
   const uint64_t conditions = state_.switched.pending_debug_exceptions & kReported;
   state_.switched.pending_debug_exceptions = 0;
-  Raise({Vector::kDebug, 0, conditions});
+  Raise(Exception{Vector::kDebug, 0, conditions});
 }
 
 // --- The end of VM entry
@@ -231,11 +233,16 @@ void Processor::InjectEvent() {
     return;
   }
   if (event.IsNmi() && HasPin(PinBased::kVirtualNmis)) state_.virtual_nmi_blocked = 1;
-  const bool software = event.type() == InterruptionType::kSoftwareInterrupt ||
-                        event.type() == InterruptionType::kSoftwareException ||
-                        event.type() == InterruptionType::kPrivilegedSoftwareException;
-  Deliver({event, v.Get<VmcsField::kVmEntryExceptionErrorCode>(),
-           software ? v.Get<VmcsField::kVmEntryInstructionLength>() : 0});
+  Event delivered{event.vector(), event.type()};
+  if (event.deliver_error_code()) {
+    delivered.error_code = v.Get<VmcsField::kVmEntryExceptionErrorCode>();
+  }
+  if (event.type() == InterruptionType::kSoftwareInterrupt ||
+      event.type() == InterruptionType::kSoftwareException ||
+      event.type() == InterruptionType::kPrivilegedSoftwareException) {
+    delivered.instruction_length = v.Get<VmcsField::kVmEntryInstructionLength>();
+  }
+  Deliver(delivered);
 }
 
 // 27.7.3: there are none after entry to a state that does not take them.

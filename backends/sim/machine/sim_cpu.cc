@@ -3,6 +3,7 @@
 
 #include <utility>
 
+#include "backends/sim/machine/guest_tables.h"
 #include "backends/sim/machine/initial_state.h"
 #include "backends/sim/machine/processor_profile.h"
 #include "core/nested/guest_nmi.h"
@@ -32,26 +33,13 @@ uint64_t DigestOf(const T& value) {
   return XXH3_64bits(&value, sizeof value);
 }
 
-// One 1-GByte page identity-maps everything that a guest program names. SDM Vol. 3A, 5.5 "4-Level
-// Paging".
-void WritePageTables(Memory& memory, uint32_t cpu) {
-  constexpr uint64_t kPresentWritable = 3;
-  constexpr uint64_t kLarge = uint64_t{1} << 7;
-  const uint64_t pml4 = lhv::WindowOf(cpu) + lhv::kPageTableOffset;
-  const uint64_t pdpt = pml4 + kPageSize;
-  const uint64_t pml4_entry = pdpt | kPresentWritable;
-  const uint64_t pdpt_entry = kLarge | kPresentWritable;
-  memory.Write(pml4, std::as_bytes(std::span(&pml4_entry, 1)));
-  memory.Write(pdpt, std::as_bytes(std::span(&pdpt_entry, 1)));
-}
-
 }  // namespace
 
 SimCpu::SimCpu(uint32_t index, const Parts& parts)
     : index_(index),
       memory_(parts.memory),
       interconnect_(parts.interconnect),
-      processor_(parts.memory, *this, SimulatedCapabilities()),
+      processor_(parts.memory, *this, SimulatedCapabilities(), {.keep_translations = false}),
       vcpu_{ports(),     parts.system,          cells_,
             vcpu_state_, parts.variant.quiesce, parts.variant.choreography,
             *this},
@@ -60,7 +48,7 @@ SimCpu::SimCpu(uint32_t index, const Parts& parts)
   for (const lhv::MemoryBlock& block : parts.program.memory) {
     memory_.Write(lhv::WindowOf(index) + block.offset, block.bytes);
   }
-  WritePageTables(memory_, index);
+  WriteGuestTables(memory_, index);
   InitializeVcpuState(vcpu_state_, OfferedCapabilities(processor_.capabilities()));
   processor_.MakeCurrent(VmcsRole::kVmcs01);
   InitializeVmcs01Controls(vcpu_);

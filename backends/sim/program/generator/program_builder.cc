@@ -98,7 +98,8 @@ void ProgramBuilder::BeforeEntry(size_t round, const Operation& operation) {
 }
 
 Operation ProgramBuilder::Write(VmcsField field, uint64_t value, uint16_t flags) {
-  return lhv::Vmwrite(field, value, flags);
+  // What a field cannot hold has no form in the text of programs.
+  return lhv::Vmwrite(field, value & ValueMask(field), flags);
 }
 
 Operation ProgramBuilder::WriteOffset(VmcsField field, uint64_t offset) {
