@@ -6,6 +6,7 @@
 #include "core/nested/entry_surroundings.h"
 #include "core/nested/msr_lists.h"
 #include "core/nested/nested_exit.h"
+#include "core/nested/preemption_timer.h"
 #include "core/nested/vmcs02.h"
 #include "core/vmx/interruptibility.h"
 
@@ -57,6 +58,7 @@ EntryOutcome EnterL2(Vcpu& vcpu, bool launch) {
     return FailAfterGuestState(
         vcpu, EntryOutcome::EntryFailure(ExitReason::kVmEntryFailureMsrLoading, failed));
   }
+  StartPreemptionTimer(vcpu);
   state.vmcs12_launched = 1;
   state.operation = VmxOperation::kNonRoot;
   vcpu.choreography.FinishNestedEntry(vcpu);

@@ -218,7 +218,10 @@ void SaveGuestStateToVmcs12(Vcpu& vcpu) {
   for (const VmcsFieldInformation& row : kVmcsFields) {
     if (Type(row.field) != FieldType::kGuestState || !Exists(row.field, vcpu.state.offered))
       continue;
-    if (row.field == VmcsField::kVmcsLinkPointer) continue;
+    if (row.field == VmcsField::kVmcsLinkPointer ||
+        row.field == VmcsField::kVmxPreemptionTimerValue) {
+      continue;
+    }
     if (row.field == VmcsField::kGuestIa32Efer && !saves(VmExit::kSaveIa32Efer)) continue;
     if (row.field == VmcsField::kGuestIa32Pat && !saves(VmExit::kSaveIa32Pat)) continue;
     if ((row.field == VmcsField::kGuestDr7 || row.field == VmcsField::kGuestIa32Debugctl) &&
