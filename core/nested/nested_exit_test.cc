@@ -3,6 +3,7 @@
 // VM exits from L2 to L1. SDM Vol. 3C, chapter 28 "VM Exits".
 #include "core/nested/nested_exit.h"
 
+#include "core/nested/pdptes.h"
 #include "core/testing/builders.h"
 #include "core/testing/fake_vcpu.h"
 #include "core/testing/matchers.h"
@@ -45,7 +46,8 @@ class NestedExitTest : public testing::Test {
   // The guest-state fields that every exit saves as VMCS02 holds them.
   bool IsSaved(VmcsField field) const {
     return Type(field) == FieldType::kGuestState && Exists(field, l1_.state.offered) &&
-           field != VmcsField::kVmcsLinkPointer && field != VmcsField::kVmxPreemptionTimerValue;
+           field != VmcsField::kVmcsLinkPointer && field != VmcsField::kVmxPreemptionTimerValue &&
+           !IsPdpteField(field);
   }
   VmcsImage& Vmcs12() { return l1_.state.vmcs12; }
   VmcsImage& L1() { return l1_.vmcs.vmcs01(); }
