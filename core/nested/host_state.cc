@@ -13,10 +13,6 @@
 namespace nvmx {
 namespace {
 
-// The bits of CR0 that a VM exit loads. ET, CD, NW and the reserved ones stay. SDM Vol. 3C, 28.5.1.
-constexpr uint64_t kLoadedBitsOfCr0 =
-    Cr0::kPe | Cr0::kMp | Cr0::kEm | Cr0::kTs | Cr0::kNe | Cr0::kWp | Cr0::kAm | Cr0::kPg;
-
 bool L1Asked(const VmcsImage& vmcs12, VmcsField controls, uint32_t bit) {
   return (vmcs12.Read(controls) & bit) != 0;
 }

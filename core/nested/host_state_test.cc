@@ -67,6 +67,15 @@ TEST_F(HostStateTest, BitsOfCr0ThatNoExitLoadsStayAsL2LeftThem) {
   EXPECT_EQ(L1().Get<VmcsField::kGuestCr0>(), v_.Get<VmcsField::kHostCr0>() | Cr0::kCd | Cr0::kNw);
 }
 
+TEST_F(HostStateTest, BitsOfCr0ThatNoEntryLoadsStayAsL1LeftThem) {
+  L1().Set<VmcsField::kGuestCr0>(L1().Get<VmcsField::kGuestCr0>() | Cr0::kCd);
+  v_.Set<VmcsField::kGuestCr0>(v_.Get<VmcsField::kGuestCr0>() | Cr0::kNw);
+  RunL2();
+  EXPECT_EQ(L2().Get<VmcsField::kGuestCr0>() & (Cr0::kCd | Cr0::kNw), Cr0::kCd);
+  Exit();
+  EXPECT_EQ(L1().Get<VmcsField::kGuestCr0>() & (Cr0::kCd | Cr0::kNw), Cr0::kCd);
+}
+
 TEST_F(HostStateTest, WhatL1ReadsFromCr0AndCr4FollowsThem) {
   RunL2();
   Exit();

@@ -4,6 +4,7 @@
 #include "core/nested/choreography.h"
 #include "core/nested/event_injection.h"
 #include "core/nested/guest_nmi.h"
+#include "core/nested/host_state.h"
 #include "core/nested/pdptes.h"
 #include "core/vmx/controls.h"
 #include "core/vmx/interruptibility.h"
@@ -34,12 +35,13 @@ uint64_t WithLongMode(uint64_t efer, bool long_mode) {
 // What L1 had in the MSRs that VM entry loads from the VMCS, at the moment of VMLAUNCH; read while
 // VMCS01 is current.
 struct L1Registers {
-  uint64_t efer, pat, debugctl, dr7;
+  uint64_t efer, pat, debugctl, dr7, cr0;
 };
 
 L1Registers ReadL1Registers(Vmcs& vmcs01) {
   return {vmcs01.Read(VmcsField::kGuestIa32Efer), vmcs01.Read(VmcsField::kGuestIa32Pat),
-          vmcs01.Read(VmcsField::kGuestIa32Debugctl), vmcs01.Read(VmcsField::kGuestDr7)};
+          vmcs01.Read(VmcsField::kGuestIa32Debugctl), vmcs01.Read(VmcsField::kGuestDr7),
+          vmcs01.Read(VmcsField::kGuestCr0)};
 }
 
 void CopyFields(Vcpu& vcpu) {
@@ -119,6 +121,8 @@ void BuildVmcs02(Vcpu& vcpu) {
   CopyFields(vcpu);
   MergeControls(vcpu);
   MergeGuestState(vcpu, l1);
+  vmcs.Write(VmcsField::kGuestCr0,
+             (vmcs.Read(VmcsField::kGuestCr0) & kLoadedBitsOfCr0) | (l1.cr0 & ~kLoadedBitsOfCr0));
   InjectEventOfVmcs12(vcpu);
 }
 
