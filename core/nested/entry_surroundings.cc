@@ -2,6 +2,7 @@
 #include "core/nested/entry_surroundings.h"
 
 #include "core/nested/entry_conditions.h"
+#include "core/nested/pdptes.h"
 #include "core/nested/perf_global_ctrl.h"
 #include "core/nested/vcpu.h"
 #include "core/vmx/controls.h"
@@ -40,6 +41,10 @@ EntrySurroundings ReadEntrySurroundings(Vcpu& vcpu) {
   if (HasExit(v, VmExit::kLoadIa32PerfGlobalCtrl) ||
       HasEntry(v, VmEntry::kLoadIa32PerfGlobalCtrl)) {
     e.perf_global_ctrl_reserved = ~PerfGlobalCtrlBits(vcpu.ports.cpu);
+  }
+  if (const std::optional<Pdptes> pdptes = PdptesOfVmcs12(vcpu)) {
+    e.pdptes_are_valid =
+        AreValidPdptes(*pdptes, static_cast<unsigned>(vcpu.state.offered.physical_address_width));
   }
   return e;
 }

@@ -22,6 +22,8 @@ struct EntrySurroundings {
   uint64_t current_vmcs = ~uint64_t{0};
   // The bits of IA32_PERF_GLOBAL_CTRL that stand for no counter of this CPU.
   uint64_t perf_global_ctrl_reserved = ~uint64_t{0};
+  // With PAE paging: no PDPTE that the guest would enter with has reserved bits set.
+  bool pdptes_are_valid = true;
 };
 
 // Reads them; VMCS01 is current, and nothing is changed.

@@ -6,6 +6,8 @@
 #include "core/nested/entry_surroundings.h"
 #include "core/nested/msr_lists.h"
 #include "core/nested/nested_exit.h"
+#include "core/nested/pdptes.h"
+#include "core/nested/preemption_timer.h"
 #include "core/nested/vmcs02.h"
 #include "core/vmx/interruptibility.h"
 
@@ -50,13 +52,16 @@ EntryOutcome EnterL2(Vcpu& vcpu, bool launch) {
           CheckGuestState(state.vmcs12, state.offered, surroundings)) {
     return FailAfterGuestState(vcpu, *failure);
   }
+  const std::optional<Pdptes> pdptes = PdptesOfVmcs12(vcpu);
   BuildVmcs02(vcpu);
+  if (pdptes) WritePdpteFields(vcpu, *pdptes);
   const MsrList list = {GuestPhysicalAddress{state.vmcs12.Get<VmcsField::kVmEntryMsrLoadAddress>()},
                         state.vmcs12.Get<VmcsField::kVmEntryMsrLoadCount>()};
   if (FailedMsrListEntry failed = LoadMsrsOnEntry(vcpu, list)) {
     return FailAfterGuestState(
         vcpu, EntryOutcome::EntryFailure(ExitReason::kVmEntryFailureMsrLoading, failed));
   }
+  StartPreemptionTimer(vcpu);
   state.vmcs12_launched = 1;
   state.operation = VmxOperation::kNonRoot;
   vcpu.choreography.FinishNestedEntry(vcpu);

@@ -29,10 +29,6 @@ void SaveExitInformationToVmcs12(Vcpu& vcpu);
 // 28.2.
 void ClearExitInformation(VmcsImage& vmcs12);
 
-// L1 as VMCS12's host state describes it, into VMCS01, which becomes current. SDM Vol. 3C, 28.5
-// "Loading Host State".
-void LoadHostStateIntoVmcs01(Vcpu& vcpu);
-
 }  // namespace nvmx
 
 #endif  // NVMX_CORE_NESTED_VMCS02_H_
