@@ -28,6 +28,12 @@ _CORE_COPTS = _COPTS + [
 ]
 
 def nvmx_core_library(name, copts = [], **kwargs):
+    # For the test that compiles them for a machine without an operating system.
+    native.filegroup(
+        name = name + "_sources",
+        srcs = kwargs.get("srcs", []) + kwargs.get("hdrs", []) + kwargs.get("textual_hdrs", []),
+        testonly = kwargs.get("testonly", False),
+    )
     native.cc_library(
         name = name,
         copts = _CORE_COPTS + copts,

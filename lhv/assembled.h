@@ -4,6 +4,7 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -18,6 +19,14 @@ struct MemoryBlock {
   std::vector<std::byte> bytes;
 };
 
+// What a program says that a CPU must observe, one observation a line; expectation.h tells how.
+struct ExpectedObservation {
+  std::string text;
+  int line = 0;  // of the source, from 1
+
+  friend bool operator==(const ExpectedObservation&, const ExpectedObservation&) = default;
+};
+
 // What one CPU does. Positions in l1_lines and l2_lines are those in l1 and l2.
 struct CpuProgram {
   std::vector<MemoryBlock> memory;
@@ -26,6 +35,8 @@ struct CpuProgram {
   std::vector<Operation> l2;
   std::vector<int> l1_lines;  // the source line, from 1, that each operation comes from
   std::vector<int> l2_lines;
+  // Nothing: the program does not say.
+  std::optional<std::vector<ExpectedObservation>> expected;
 
   // Valid while this object lives unchanged.
   CpuProgramView View() const { return {l1, run_begin, l2}; }

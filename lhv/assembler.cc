@@ -5,6 +5,8 @@
 #include <utility>
 
 #include "absl/strings/str_cat.h"
+#include "lhv/expectation.h"
+#include "lhv/labels.h"
 #include "lhv/memory_blocks.h"
 #include "lhv/operation_assembler.h"
 #include "lhv/source_reader.h"
@@ -19,13 +21,11 @@ struct Entry {
   uint32_t cpus = 1;
 };
 
-CpuProgram AssembleCpu(SourceReader& reader, const YAML::Node& entry, uint32_t cpu,
-                       uint32_t cpu_count) {
-  MemoryBlocks blocks(reader, entry["memory"], cpu);
-  OperationAssembler l1(reader, blocks, 1, cpu_count);
-  OperationAssembler l2(reader, blocks, 2, cpu_count);
-  CpuProgram program;
-  if (!reader.failed()) l1.AppendList(entry["setup"], "setup");
+void AssembleCode(SourceReader& reader, const YAML::Node& entry, MemoryBlocks& blocks,
+                  Labels& labels, uint32_t cpu_count, CpuProgram& program) {
+  OperationAssembler l1(reader, blocks, labels, 1, cpu_count);
+  OperationAssembler l2(reader, blocks, labels, 2, cpu_count);
+  l1.AppendList(entry["setup"], "setup");
   program.run_begin = l1.operations().size();
   if (!reader.failed()) l1.AppendList(entry["run"], "run");
   if (!reader.failed()) l2.AppendList(entry["l2"], "l2");
@@ -33,6 +33,17 @@ CpuProgram AssembleCpu(SourceReader& reader, const YAML::Node& entry, uint32_t c
   program.l1_lines = l1.lines();
   program.l2 = l2.operations();
   program.l2_lines = l2.lines();
+}
+
+CpuProgram AssembleCpu(SourceReader& reader, const YAML::Node& entry, uint32_t cpu,
+                       uint32_t cpu_count) {
+  Labels labels;
+  MemoryBlocks blocks(reader, entry["memory"], cpu, labels);
+  CpuProgram program;
+  if (!reader.failed()) AssembleCode(reader, entry, blocks, labels, cpu_count, program);
+  labels.complete = true;
+  if (!reader.failed()) AssembleCode(reader, entry, blocks, labels, cpu_count, program);
+  if (!reader.failed()) program.expected = ReadExpected(reader, entry["expect"], labels);
   program.memory = blocks.Take();
   // If the run begins with a VM entry, it begins at the VM entry itself.
   if (program.run_begin < program.l1.size() &&
@@ -60,7 +71,7 @@ std::vector<Entry> ReadEntries(SourceReader& reader, const YAML::Node& cpus, uin
   uint32_t used = 0;
   for (const YAML::Node& node : cpus) {
     if (!reader.CheckMap(node, "the program of a CPU",
-                         {"repeat", "memory", "setup", "run", "l2"})) {
+                         {"repeat", "memory", "setup", "run", "l2", "expect"})) {
       return {};
     }
     const std::optional<uint32_t> repeat = RepeatOf(reader, node);

@@ -43,7 +43,10 @@ class FakeGuestCpu final : public GuestCpu {
     InstructionEnd end = scripted.value_or(InstructionEnd{.completed = true});
     if (!end.completed || end.diverted) return end;
     rip += kInstructionBytes;
-    if (instruction.kind == InstructionKind::kIret) FinishIret(instruction);
+    if (instruction.kind == InstructionKind::kIret ||
+        instruction.kind == InstructionKind::kHandlerReturn) {
+      FinishReturn(instruction);
+    }
     if (after_completion) end.diverted = after_completion(instruction);
     return end;
   }
@@ -55,7 +58,7 @@ class FakeGuestCpu final : public GuestCpu {
   void SetScratchRegister(uint64_t value) override { scratch = value; }
 
  private:
-  void FinishIret(const Instruction& instruction) {
+  void FinishReturn(const Instruction& instruction) {
     rip = instruction.first;
     if (rip != 0) return;
     rip = frames.back().rip;

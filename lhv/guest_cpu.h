@@ -70,11 +70,11 @@ enum class InstructionKind : uint8_t {
   kInt,  // first: vector
   kInt3,
   kInt1,
-  kDivideByZero,   // DIV with a divisor of 0
-  kMovSs,          // MOV SS of the selector that is there: blocking by MOV SS
-  kPopf,           // first: RFLAGS
-  kFetch,          // first: linear address; control goes there and comes back at once: the code there
-                   // must be JMP R11 (bytes 41 FF E3), any other is an undefined opcode
+  kDivideByZero,  // DIV with a divisor of 0
+  kMovSs,         // MOV SS of the selector that is there: blocking by MOV SS
+  kPopf,          // first: RFLAGS
+  kFetch,  // first: linear address; control goes there and comes back at once: the code there
+           // must be JMP R11 (bytes 41 FF E3), any other is an undefined opcode
   kHandlerReturn,  // leaves a handler as IRET does, but by POPF and RET: blocking by NMI stays
   kGetsec,
   kRsm,
@@ -84,7 +84,8 @@ enum class InstructionKind : uint8_t {
 struct Operand {
   enum class Kind : uint8_t {
     kDefault,   // as the machine likes it: where the value is one of the instruction's own operands
-    kMemory,    // at segment:offset
+    kMemory,    // at segment:offset, in place of the instruction's own operand: the pointer, value
+                // or descriptor is what the program has put there, and a result goes there
     kRegister,  // `general_register`; VMREAD and VMWRITE only
   };
   // Which of base, index * scale and displacement the effective address `offset` is the sum of.

@@ -17,20 +17,39 @@ constexpr bool IsFault(uint8_t vector) {
   return vector < kFirstInterruptVector && vector != static_cast<uint8_t>(Vector::kNmi);
 }
 
-struct Handler {
-  uint32_t level = 1;
-  uint8_t vector = 0;
-};
+bool IsMoveFromRegister(InstructionKind kind) {
+  return kind == InstructionKind::kMovFromCr || kind == InstructionKind::kMovFromDr;
+}
 
-std::optional<Handler> HandlerAt(uint64_t rip) {
-  for (const uint32_t level : {1, 2}) {
-    const uint64_t base = level == 1 ? kL1HandlerBase : kL2HandlerBase;
-    const uint64_t offset = rip - base;
-    if (rip < base || offset >= kVectorCount * kHandlerBytes) continue;
-    if (offset % kHandlerBytes != 0) return std::nullopt;
-    return Handler{level, static_cast<uint8_t>(offset / kHandlerBytes)};
+// True if the value that the instruction gives is noted as kReadValue.
+bool ReadsValue(InstructionKind kind) {
+  switch (kind) {
+    case InstructionKind::kMovFromCr:
+    case InstructionKind::kSmsw:
+    case InstructionKind::kMovFromDr:
+    case InstructionKind::kRdtsc:
+    case InstructionKind::kRdtscp:
+    case InstructionKind::kRdpmc:
+    case InstructionKind::kIn:
+    case InstructionKind::kXgetbv:
+    case InstructionKind::kRdrand:
+    case InstructionKind::kRdseed:
+    case InstructionKind::kSgdt:
+    case InstructionKind::kSidt:
+    case InstructionKind::kSldt:
+    case InstructionKind::kStr:
+      return true;
+    default:
+      return false;
   }
-  return std::nullopt;
+}
+
+// Where a fault's handler returns to: the end of the operation, not the next operation, since the
+// step is repeated if something takes control before the handler's return completes, and must then
+// find the same operation in the frame.
+uint64_t EndOfOperation(uint32_t level, uint64_t operation) {
+  return OperationAddress(CodeBase(level), operation) +
+         (kSlotsPerOperation - 1) * kInstructionBytes;
 }
 
 }  // namespace
@@ -45,7 +64,7 @@ StepResult Interpreter::Step(GuestCpu& cpu) {
   const uint64_t rip = cpu.Rip();
   InstructionEnd end;
   if (const std::optional<Handler> handler = HandlerAt(rip)) {
-    end = RunHandler(cpu, handler->level, handler->vector);
+    end = RunHandler(cpu, *handler);
   } else {
     const std::optional<Place> place = PlaceOf(rip);
     if (!place || place->operation >= Code(place->level).size()) return StepResult::kEndOfProgram;
@@ -72,6 +91,25 @@ std::optional<Interpreter::Place> Interpreter::PlaceOf(uint64_t rip) const {
     if (rip < base || rip - base >= kMaxOperations * kOperationBytes) continue;
     const uint64_t offset = rip - base;
     return Place{level, offset / kOperationBytes, offset % kOperationBytes / kInstructionBytes};
+  }
+  return std::nullopt;
+}
+
+std::optional<Interpreter::Handler> Interpreter::HandlerAt(uint64_t rip) {
+  struct Base {
+    uint64_t address;
+    uint32_t level;
+    bool is_bare;
+  };
+  constexpr Base kBases[] = {{kL1HandlerBase, 1, false},
+                             {kL1BareHandlerBase, 1, true},
+                             {kL2HandlerBase, 2, false},
+                             {kL2BareHandlerBase, 2, true}};
+  for (const Base& base : kBases) {
+    const uint64_t offset = rip - base.address;
+    if (rip < base.address || offset >= kVectorCount * kHandlerBytes) continue;
+    if (offset % kHandlerBytes != 0) return std::nullopt;
+    return Handler{base.level, base.is_bare, static_cast<uint8_t>(offset / kHandlerBytes)};
   }
   return std::nullopt;
 }
@@ -124,6 +162,9 @@ InstructionEnd Interpreter::RunInstruction(GuestCpu& cpu, const Place& place) {
                     {.cpu = cpu_,
                      .next_rip = OperationAddress(CodeBase(place.level), place.operation + 1),
                      .scratch = scratch});
+  if (instruction.kind == InstructionKind::kFetch) {
+    cpu.SetScratchRegister(kScratchFetching + place.operation);
+  }
   const InstructionEnd end = cpu.Execute(instruction);
   if (!end.completed) return end;
   // Even if control has gone elsewhere: the handlers preserve the register.
@@ -150,39 +191,54 @@ InstructionEnd Interpreter::RunErrorRead(GuestCpu& cpu, const Place& place) {
   return end;
 }
 
-InstructionEnd Interpreter::RunHandler(GuestCpu& cpu, uint32_t level, uint8_t vector) {
-  const EventFrame frame = cpu.TopFrame(vector);
-  const std::optional<Place> interrupted = PlaceOf(frame.rip);
-  if (IsFault(vector) && interrupted) {
-    // The end of the operation, not the next operation: this step is repeated if something takes
-    // control before its IRET completes, and must then find the same operation in the frame.
-    cpu.SetResumeRip(OperationAddress(CodeBase(interrupted->level), interrupted->operation) +
-                     (kSlotsPerOperation - 1) * kInstructionBytes);
+InstructionEnd Interpreter::RunHandler(GuestCpu& cpu, const Handler& handler) {
+  const EventFrame frame = cpu.TopFrame(handler.vector);
+  const std::optional<Place> interrupted =
+      InterruptedPlace(handler.level, frame.rip, cpu.ScratchRegister());
+  if (IsFault(handler.vector) && interrupted) {
+    cpu.SetResumeRip(EndOfOperation(interrupted->level, interrupted->operation));
   }
-  const Observation observation = EventObservation(level, vector, frame, cpu.ScratchRegister());
-  const InstructionEnd end = cpu.Execute({.kind = InstructionKind::kIret});
+  const Observation observation =
+      EventObservation(handler, frame, interrupted, cpu.ScratchRegister());
+  const InstructionEnd end = cpu.Execute(
+      {.kind = handler.is_bare ? InstructionKind::kHandlerReturn : InstructionKind::kIret});
   if (end.completed) log_.Append(observation);
   return end;
 }
 
-Observation Interpreter::EventObservation(uint32_t level, uint8_t vector, const EventFrame& frame,
+std::optional<Interpreter::Place> Interpreter::InterruptedPlace(uint32_t level, uint64_t rip,
+                                                                uint64_t scratch) const {
+  if (const std::optional<Place> place = PlaceOf(rip)) return place;
+  // Control was where kFetch sent it, if it is nowhere else.
+  const uint64_t fetching = scratch - kScratchFetching;
+  if (scratch < kScratchFetching || fetching >= Code(level).size() || HandlerAt(rip)) {
+    return std::nullopt;
+  }
+  return Place{level, fetching, 0};
+}
+
+Observation Interpreter::EventObservation(const Handler& handler, const EventFrame& frame,
+                                          const std::optional<Place>& interrupted,
                                           uint64_t scratch) const {
-  Observation observation{.level = level, .operation = kNoOperation, .selector = vector};
-  const std::optional<Place> interrupted = PlaceOf(frame.rip);
-  if (IsFault(vector)) {
+  Observation observation{
+      .level = handler.level, .operation = kNoOperation, .selector = handler.vector};
+  if (IsFault(handler.vector)) {
     observation.kind = ObservationKind::kFault;
     observation.value = frame.error_code;
     observation.extra = frame.has_error_code ? 1 : 0;
     if (interrupted) observation.operation = interrupted->operation;
     return observation;
   }
-  observation.kind = vector == static_cast<uint8_t>(Vector::kNmi) ? ObservationKind::kNmi
-                                                                  : ObservationKind::kInterrupt;
+  observation.kind = handler.vector == static_cast<uint8_t>(Vector::kNmi)
+                         ? ObservationKind::kNmi
+                         : ObservationKind::kInterrupt;
   if (interrupted) {
     // The same place has two addresses: after an instruction, and at the one that follows it.
     const Place next = Settled(*interrupted, scratch);
     observation.operation = next.operation;
     observation.value = next.slot / 2;
+  } else if (const std::optional<Handler> outer = HandlerAt(frame.rip)) {
+    observation.value = kInHandler | outer->vector;
   }
   return observation;
 }
@@ -214,7 +270,12 @@ void Interpreter::NoteValue(const Place& place, const Instruction& instruction, 
       observation.kind = ObservationKind::kVmExit;
       break;
     default:
-      return;
+      if (!ReadsValue(instruction.kind)) return;
+      observation.kind = ObservationKind::kReadValue;
+      observation.selector = static_cast<uint64_t>(instruction.kind);
+      observation.extra =
+          IsMoveFromRegister(instruction.kind) ? instruction.width : instruction.first;
+      break;
   }
   log_.Append(observation);
 }

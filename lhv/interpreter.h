@@ -32,7 +32,8 @@ class Interpreter {
   // The operations that the view refers to, and the log, must outlive the interpreter.
   Interpreter(const CpuProgramView& program, uint32_t cpu, ObservationLog& log);
 
-  // Executes the instruction at cpu.Rip(); in a handler, logs the event and executes IRET.
+  // Executes the instruction at cpu.Rip(); in a handler, logs the event and executes IRET or what
+  // stands for it there.
   StepResult Step(GuestCpu& cpu);
 
   // True if Step() would execute something there: code of L1 or L2, or a handler.
@@ -47,17 +48,26 @@ class Interpreter {
     friend bool operator==(const Place&, const Place&) = default;
   };
 
+  struct Handler {
+    uint32_t level = 1;
+    bool is_bare = false;  // returns without IRET
+    uint8_t vector = 0;
+  };
+
   std::span<const Operation> Code(uint32_t level) const;
   std::optional<Place> PlaceOf(uint64_t rip) const;
+  static std::optional<Handler> HandlerAt(uint64_t rip);
   // Where execution goes on from `place`: there, or further on if there is nothing to execute.
   Place Settled(Place place, uint64_t scratch) const;
   // Jumps there.
   void Settle(GuestCpu& cpu);
   InstructionEnd RunInstruction(GuestCpu& cpu, const Place& place);
   InstructionEnd RunErrorRead(GuestCpu& cpu, const Place& place);
-  InstructionEnd RunHandler(GuestCpu& cpu, uint32_t level, uint8_t vector);
-  Observation EventObservation(uint32_t level, uint8_t vector, const EventFrame& frame,
-                               uint64_t scratch) const;
+  InstructionEnd RunHandler(GuestCpu& cpu, const Handler& handler);
+  // Where an event that saved `rip` found the level; nothing if in another handler.
+  std::optional<Place> InterruptedPlace(uint32_t level, uint64_t rip, uint64_t scratch) const;
+  Observation EventObservation(const Handler& handler, const EventFrame& frame,
+                               const std::optional<Place>& interrupted, uint64_t scratch) const;
   // Appends what the completed instruction gave, if its operation is one that observes values.
   void NoteValue(const Place& place, const Instruction& instruction, uint64_t value);
   // Appends the VMfail, and marks it in the scratch register.

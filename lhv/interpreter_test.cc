@@ -364,9 +364,10 @@ TEST_F(InterpreterTest, AHandlerThatIsInterruptedBeforeItsIretSkipsOneOperationO
     return std::nullopt;
   };
   RunToEnd();
-  EXPECT_THAT(log_.observations,
-              ElementsAre(Observation{ObservationKind::kNmi, 1, kNoOperation, kNmi, 0, 0},
-                          Observation{ObservationKind::kFault, 1, 0, kGp, 0, 1}, Done(1, 3)));
+  EXPECT_THAT(
+      log_.observations,
+      ElementsAre(Observation{ObservationKind::kNmi, 1, kNoOperation, kNmi, kInHandler | kGp, 0},
+                  Observation{ObservationKind::kFault, 1, 0, kGp, 0, 1}, Done(1, 3)));
   EXPECT_EQ(ExecutedKinds().back(), InstructionKind::kNop);
   EXPECT_EQ(cpu_.executed.size(), 6u);  // RDMSR, IRET three times, NOP twice
 }
@@ -445,12 +446,78 @@ TEST_F(InterpreterTest, AnOperationWithoutInstructionsIsPassedOver) {
   EXPECT_THAT(ExecutedKinds(), ElementsAre(InstructionKind::kNop));
 }
 
+TEST_F(InterpreterTest, ABareHandlerReturnsWithoutIret) {
+  Load({kNop, kNop});
+  Step();
+  cpu_.frames.push_back({.vector = kNmi, .rip = cpu_.rip});
+  cpu_.rip = HandlerAddress(kL1BareHandlerBase, kNmi);
+  Step();
+  EXPECT_EQ(cpu_.rip, L1(1));
+  EXPECT_THAT(ExecutedKinds(), ElementsAre(InstructionKind::kNop, InstructionKind::kHandlerReturn));
+  EXPECT_THAT(log_.observations, ElementsAre(Observation{ObservationKind::kNmi, 1, 1, kNmi, 0, 0}));
+}
+
+TEST_F(InterpreterTest, ABareHandlerOfL2IsL2s) {
+  Load({}, {kReadPat, kNop});
+  cpu_.frames.push_back({.vector = kGp, .has_error_code = true, .rip = L2(0)});
+  cpu_.rip = HandlerAddress(kL2BareHandlerBase, kGp);
+  Step();
+  EXPECT_EQ(cpu_.rip, L2(1));
+  EXPECT_THAT(log_.observations,
+              ElementsAre(Observation{ObservationKind::kFault, 2, 0, kGp, 0, 1}));
+}
+
+TEST_F(InterpreterTest, AFaultWhereAFetchWentIsOneOfItsOperation) {
+  Load({kNop, {.kind = OperationKind::kFetch, .value = 0x4000'0000}, kReadPat});
+  cpu_.on_execute = [this](const Instruction& instruction) -> std::optional<InstructionEnd> {
+    if (instruction.kind != InstructionKind::kFetch) return std::nullopt;
+    cpu_.rip = instruction.first;
+    cpu_.Deliver(1, kGp, 0);
+    return kFaulted;
+  };
+  RunToEnd();
+  EXPECT_THAT(ExecutedKinds(), ElementsAre(InstructionKind::kNop, InstructionKind::kFetch,
+                                           InstructionKind::kIret, InstructionKind::kRdmsr));
+  EXPECT_EQ(log_.observations[0], (Observation{ObservationKind::kFault, 1, 1, kGp, 0, 1}));
+}
+
+TEST_F(InterpreterTest, AFetchThatCompletesLeavesNoMark) {
+  Load({{.kind = OperationKind::kFetch, .value = 0x4000'0000}, kNop});
+  Step();
+  EXPECT_EQ(cpu_.scratch, 0u);
+}
+
+TEST_F(InterpreterTest, WhatAnyOtherInstructionReadsIsNotedWithWhatItReadFrom) {
+  Load({{.kind = OperationKind::kMovFromCr, .selector = 3},
+        {.kind = OperationKind::kIn, .selector = 1, .value = 0x80},
+        {.kind = OperationKind::kRdtsc},
+        {.kind = OperationKind::kOut, .selector = 1, .value = 0x80, .extra = 1}});
+  cpu_.on_execute = [](const Instruction&) { return Value(7); };
+  RunToEnd();
+  const auto kind = [](InstructionKind k) { return static_cast<uint64_t>(k); };
+  using enum ObservationKind;
+  EXPECT_THAT(
+      log_.observations,
+      ElementsAre(Observation{kReadValue, 1, 0, kind(InstructionKind::kMovFromCr), 7, 3},
+                  Observation{kReadValue, 1, 1, kind(InstructionKind::kIn), 7, 0x80},
+                  Observation{kReadValue, 1, 2, kind(InstructionKind::kRdtsc), 7, 0}, Done(1, 4)));
+}
+
+TEST_F(InterpreterTest, InveptReportsVmfailAsOtherVmxInstructionsDo) {
+  Load({{.kind = OperationKind::kInvept, .selector = 7}});
+  EndKindWith(InstructionKind::kInvept, {kVmfailValid});
+  RunToEnd();
+  EXPECT_EQ(log_.observations[0].kind, ObservationKind::kVmfailValid);
+  EXPECT_EQ(log_.observations[0].extra, 7u);
+}
+
 TEST_F(InterpreterTest, CodeAndHandlersHaveInstructionsAndTheEndsHaveNone) {
   Load({kNop, kAdvance}, {kNop});
   EXPECT_TRUE(interpreter_->HasInstructionAt(L1(0)));
   EXPECT_TRUE(interpreter_->HasInstructionAt(L1(1, 4)));
   EXPECT_TRUE(interpreter_->HasInstructionAt(L2(0)));
   EXPECT_TRUE(interpreter_->HasInstructionAt(kL1HandlerBase));
+  EXPECT_TRUE(interpreter_->HasInstructionAt(kL2BareHandlerBase));
   EXPECT_FALSE(interpreter_->HasInstructionAt(L1(2)));
   EXPECT_FALSE(interpreter_->HasInstructionAt(L2(1)));
   EXPECT_FALSE(interpreter_->HasInstructionAt(0));

@@ -2,20 +2,16 @@
 #include "lhv/memory_blocks.h"
 
 #include <algorithm>
-#include <cstring>
 #include <utility>
 
 #include "absl/strings/str_cat.h"
-#include "core/vmx/msr_list.h"
+#include "absl/strings/str_join.h"
 #include "core/x86/address.h"
 #include "lhv/layout.h"
-#include "lhv/read_values.h"
+#include "lhv/memory_block_contents.h"
 
 namespace nvmx::lhv {
 namespace {
-
-constexpr uint64_t kMostListEntries = kBlocksEnd / sizeof(MsrListEntry);
-constexpr uint64_t kMostQwords = kBlocksEnd / sizeof(uint64_t);
 
 std::string HexText(uint64_t value) { return absl::StrCat("0x", absl::Hex(value)); }
 
@@ -31,24 +27,32 @@ constexpr uint64_t RoundUpToPage(uint64_t offset) {
 
 }  // namespace
 
-MemoryBlocks::MemoryBlocks(SourceReader& reader, const YAML::Node& memory, uint32_t cpu)
-    : reader_(reader), cpu_(cpu) {
+MemoryBlocks::MemoryBlocks(SourceReader& reader, const YAML::Node& memory, uint32_t cpu,
+                           const Labels& labels)
+    : reader_(reader), cpu_(cpu), labels_(labels) {
   if (!memory.IsDefined() || memory.IsNull()) return;
   if (!memory.IsMap()) {
     reader_.Fail(memory, "memory is not a map",
                  "expected named blocks, such as vmcs: {bytes: 4096}");
     return;
   }
-  for (const auto& entry : memory) Declare(entry.first, entry.second);
-  if (reader_.failed()) return;
-  PlaceAll();
-  // A block can hold the address of a later one, so the contents come after all the places.
-  for (Block& block : blocks_) {
-    if (!reader_.failed()) Fill(block);
+  for (const auto& entry : memory) {
+    if (!reader_.failed()) Declare(entry.first, entry.second);
   }
+  // Tables can name any block.
+  for (Block& block : blocks_) {
+    if (!reader_.failed())
+      (this->*block.contents->declare)(block, block.source[block.contents->key]);
+  }
+  if (!reader_.failed()) PlaceAll();
 }
 
 std::vector<MemoryBlock> MemoryBlocks::Take() {
+  // A block can hold the address of a later one, so the contents come after all the places.
+  for (Block& block : blocks_) {
+    if (reader_.failed()) break;
+    (this->*block.contents->fill)(block, block.source[block.contents->key]);
+  }
   std::vector<MemoryBlock> taken;
   for (Block& block : blocks_) {
     taken.push_back({std::move(block.name), block.offset.value_or(0), std::move(block.bytes)});
@@ -65,7 +69,8 @@ void MemoryBlocks::Declare(const YAML::Node& name, const YAML::Node& description
     return;
   }
   const std::string what = absl::StrCat("memory block ", *text);
-  if (!reader_.CheckMap(description, what, {"at", "bytes", "fill", "qwords", "msr_list"})) return;
+  const Contents* const contents = ContentsOf(description, what);
+  if (contents == nullptr) return;
   if (!by_name_.emplace(*text, blocks_.size()).second) {
     reader_.Fail(name, absl::StrCat(what, " is given again"), "expected each name once");
     return;
@@ -73,41 +78,41 @@ void MemoryBlocks::Declare(const YAML::Node& name, const YAML::Node& description
   Block block;
   block.name = *text;
   block.source = description;
+  block.contents = contents;
   if (Has(description, "at")) {
     block.offset = reader_.Number(description["at"], "at");
     if (!block.offset) return;
-  }
-  const int contents =
-      Has(description, "bytes") + Has(description, "qwords") + Has(description, "msr_list");
-  if (contents != 1) {
-    reader_.Fail(description,
-                 absl::StrCat(what, contents == 0 ? " has no contents"
-                                                  : " has more than one kind of contents"),
-                 "expected one of bytes, qwords, msr_list");
-    return;
   }
   if (Has(description, "fill") && !Has(description, "bytes")) {
     reader_.Fail(description["fill"], absl::StrCat(what, " has a fill without bytes"),
                  "expected bytes: number with it");
     return;
   }
-  DeclareSize(block, description);
   blocks_.push_back(std::move(block));
 }
 
-void MemoryBlocks::DeclareSize(Block& block, const YAML::Node& description) {
-  if (Has(description, "bytes")) {
-    block.size = reader_.Number(description["bytes"], "bytes", kBlocksEnd, 1).value_or(0);
-  } else if (Has(description, "qwords")) {
-    const YAML::Node list = description["qwords"];
-    if (!reader_.CheckList(list, "qwords")) return;
-    block.size = std::min<uint64_t>(list.size(), kMostQwords + 1) * sizeof(uint64_t);
-  } else {
-    const auto entries = ReadMsrList(reader_, description["msr_list"], kMostListEntries);
-    if (!entries) return;
-    block.msr_entries = entries->size();
-    block.size = entries->size() * sizeof(MsrListEntry);
+const MemoryBlocks::Contents* MemoryBlocks::ContentsOf(const YAML::Node& description,
+                                                       const std::string& what) {
+  std::vector<std::string> kinds;
+  for (const Contents& contents : AllContents()) kinds.push_back(contents.key);
+  std::vector<std::string> keys = {"at", "fill"};
+  keys.insert(keys.end(), kinds.begin(), kinds.end());
+  if (!reader_.CheckMap(description, what, keys)) return nullptr;
+  const Contents* found = nullptr;
+  for (const Contents& contents : AllContents()) {
+    if (!Has(description, contents.key)) continue;
+    if (found != nullptr) {
+      reader_.Fail(description, absl::StrCat(what, " has more than one kind of contents"),
+                   absl::StrCat("expected one of ", absl::StrJoin(kinds, ", ")));
+      return nullptr;
+    }
+    found = &contents;
   }
+  if (found == nullptr) {
+    reader_.Fail(description, absl::StrCat(what, " has no contents"),
+                 absl::StrCat("expected one of ", absl::StrJoin(kinds, ", ")));
+  }
+  return found;
 }
 
 void MemoryBlocks::PlaceAll() {
@@ -155,45 +160,6 @@ const MemoryBlocks::Block* MemoryBlocks::Overlapping(const Block& block, uint64_
   return nullptr;
 }
 
-void MemoryBlocks::Fill(Block& block) {
-  if (Has(block.source, "bytes")) {
-    uint64_t fill = 0;
-    if (Has(block.source, "fill")) {
-      fill = reader_.Number(block.source["fill"], "fill", 0xFF).value_or(0);
-    }
-    block.bytes.assign(block.size, static_cast<std::byte>(fill));
-  } else if (Has(block.source, "qwords")) {
-    FillQwords(block, block.source["qwords"]);
-  } else {
-    FillMsrList(block, block.source["msr_list"]);
-  }
-}
-
-void MemoryBlocks::FillMsrList(Block& block, const YAML::Node& list) {
-  const auto entries = ReadMsrList(reader_, list, kMostListEntries);
-  if (!entries) return;
-  block.bytes.resize(block.size);
-  if (!entries->empty()) std::memcpy(block.bytes.data(), entries->data(), block.size);
-}
-
-void MemoryBlocks::FillQwords(Block& block, const YAML::Node& list) {
-  for (const YAML::Node& node : list) {
-    uint64_t value = 0;
-    if (SourceReader::LooksLikeNumber(node)) {
-      const auto number = reader_.Number(node, "an element of qwords");
-      if (!number) return;
-      value = *number;
-    } else {
-      // The bytes are those of one CPU, so its window is known.
-      const auto address = Address(node, "an element of qwords");
-      if (!address) return;
-      value = WindowOf(cpu_) + address->value;
-    }
-    const auto* const bytes = reinterpret_cast<const std::byte*>(&value);
-    block.bytes.insert(block.bytes.end(), bytes, bytes + sizeof(value));
-  }
-}
-
 std::optional<size_t> MemoryBlocks::Find(const YAML::Node& name) {
   const auto text = reader_.Word(name, "a memory block");
   if (!text) return std::nullopt;
@@ -205,60 +171,9 @@ std::optional<size_t> MemoryBlocks::Find(const YAML::Node& name) {
   return std::nullopt;
 }
 
-std::optional<AddressOperand> MemoryBlocks::Address(const YAML::Node& node,
-                                                    const std::string& what) {
-  if (SourceReader::LooksLikeNumber(node)) {
-    const auto number = reader_.Number(node, what);
-    if (!number) return std::nullopt;
-    return AddressOperand{*number, 0};
-  }
-  if (node.IsScalar()) {
-    const auto index = Find(node);
-    if (!index) return std::nullopt;
-    return AddressOperand{*blocks_[*index].offset, kValueIsWindowOffset};
-  }
-  if (!node.IsMap()) {
-    reader_.Fail(
-        node, absl::StrCat(what, " is not given an address"),
-        "expected a number, the name of a memory block, or {address_of: block, offset: n}");
-    return std::nullopt;
-  }
-  if (!reader_.CheckMap(node, what, {"address_of", "offset"})) return std::nullopt;
-  return AddressOf(node, what);
-}
-
-std::optional<AddressOperand> MemoryBlocks::AddressOf(const YAML::Node& map,
-                                                      const std::string& what) {
-  const auto name = reader_.Required(map, what, "address_of");
-  if (!name) return std::nullopt;
-  const auto index = Find(*name);
-  if (!index) return std::nullopt;
-  uint64_t offset = *blocks_[*index].offset;
-  if (Has(map, "offset")) {
-    const auto more = reader_.Number(map["offset"], "offset");
-    if (!more) return std::nullopt;
-    if (*more >= kWindowBytes - offset) {
-      reader_.Fail(map["offset"],
-                   absl::StrCat("offset ", HexText(*more), " from ", blocks_[*index].name,
-                                " is an address outside the window"),
-                   absl::StrCat("expected less than ", HexText(kWindowBytes - offset)));
-      return std::nullopt;
-    }
-    offset += *more;
-  }
-  return AddressOperand{offset, kValueIsWindowOffset};
-}
-
-std::optional<uint64_t> MemoryBlocks::EntryCount(const YAML::Node& node) {
-  const auto index = Find(node);
-  if (!index) return std::nullopt;
-  const Block& block = blocks_[*index];
-  if (!block.msr_entries) {
-    reader_.Fail(node, absl::StrCat("memory block ", block.name, " has no count of entries"),
-                 "expected the name of a block with msr_list");
-    return std::nullopt;
-  }
-  return block.msr_entries;
+uint64_t MemoryBlocks::Absolute(const AddressOperand& address) const {
+  return (address.flags & kValueIsWindowOffset) != 0 ? WindowOf(cpu_) + address.value
+                                                     : address.value;
 }
 
 }  // namespace nvmx::lhv

@@ -17,16 +17,18 @@ enum class ObservationKind : uint32_t {
   kVmfailValid,    // selector: InstructionKind, value: VM-instruction error or 0 if it could not
                    // be read, extra: its first operand
   kFault,          // selector: vector, value: error code, extra: 1 if there is an error code
-  kNmi,            // selector: vector 2, value: which instruction of the operation was next
+  kNmi,            // selector: vector 2, value: which instruction of the operation was next; if a
+                   // handler was interrupted: kInHandler plus its vector
   kInterrupt,      // selector: vector, value: as for kNmi
   kVmExit,         // one field about a VM exit that L1 sees; selector: encoding, value: content
   kDone,           // the level has no more operations
   kReadValue,      // what any other instruction read; selector: InstructionKind, value, extra: its
-                   // first operand
+                   // first operand, or the number of the control or debug register
 };
 
 // The operation of an event that interrupted no operation but another handler.
 inline constexpr uint64_t kNoOperation = ~uint64_t{0};
+inline constexpr uint64_t kInHandler = 0x100;
 
 // Something that a program can tell apart from inside. Two machines are indistinguishable to it if
 // they give the same list of these.

@@ -31,18 +31,26 @@ std::string FieldValueText(uint64_t encoding, uint64_t value) {
 }
 
 std::string PlaceText(const Observation& observation) {
-  if (observation.operation == kNoOperation) return "in a handler";
+  if (observation.operation == kNoOperation) {
+    if (observation.value < kInHandler) return "outside the program";
+    return absl::StrCat("in the handler of ",
+                        Name(static_cast<Vector>(observation.value & ~kInHandler)), " ",
+                        observation.value & ~kInHandler);
+  }
   std::string text = absl::StrCat("before operation ", observation.operation);
   if (observation.value != 0) absl::StrAppend(&text, " instruction ", observation.value);
   return text;
 }
 
 std::string FailedInstructionText(const Observation& observation) {
-  return InstructionText(
-      {.kind = static_cast<InstructionKind>(observation.selector), .first = observation.extra});
+  return InstructionText({.kind = static_cast<InstructionKind>(observation.selector),
+                          .width = static_cast<uint8_t>(observation.extra),
+                          .first = observation.extra});
 }
 
-std::string Event(const Observation& observation) {
+}  // namespace
+
+std::string EventText(const Observation& observation) {
   switch (observation.kind) {
     case ObservationKind::kMsrValue:
       return absl::StrCat("RDMSR ", MsrText(static_cast<uint32_t>(observation.selector)), " = ",
@@ -85,12 +93,10 @@ std::string Event(const Observation& observation) {
   return "unknown observation";
 }
 
-}  // namespace
-
 std::string ToString(const Observation& observation) {
   const std::string operation =
       observation.operation == kNoOperation ? "-" : absl::StrCat(observation.operation);
-  return absl::StrCat("L", observation.level, " #", operation, ": ", Event(observation));
+  return absl::StrCat("L", observation.level, " #", operation, ": ", EventText(observation));
 }
 
 }  // namespace nvmx::lhv

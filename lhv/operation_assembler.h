@@ -3,11 +3,14 @@
 #define NVMX_LHV_OPERATION_ASSEMBLER_H_
 
 #include <cstdint>
+#include <map>
 #include <optional>
 #include <string>
 #include <vector>
 
+#include "core/vmx/vmcs_field.h"
 #include "lhv/baseline.h"
+#include "lhv/labels.h"
 #include "lhv/memory_blocks.h"
 #include "lhv/program.h"
 #include "lhv/source_reader.h"
@@ -19,8 +22,9 @@ struct OperationSyntax;
 // Turns the lists of one level of one CPU (setup and run, or l2) into operations.
 class OperationAssembler {
  public:
-  // Level 1 or 2. The reader, which takes the errors, and the blocks must outlive this object.
-  OperationAssembler(SourceReader& reader, MemoryBlocks& blocks, uint32_t level,
+  // Level 1 or 2. The reader, which takes the errors, the blocks and the labels, which take those
+  // of this level, must outlive this object.
+  OperationAssembler(SourceReader& reader, MemoryBlocks& blocks, Labels& labels, uint32_t level,
                      uint32_t cpu_count);
 
   // Appends what the list stands for; an undefined or null node stands for nothing. `what` names
@@ -50,6 +54,8 @@ class OperationAssembler {
   // One function per form of argument; each appends the operations of the item.
   void AppendPlain(const Item& item);
   void AppendWithAddress(const Item& item);
+  void AppendWithValue(const Item& item);
+  void AppendLabel(const Item& item);
   void AppendVmread(const Item& item);
   void AppendVmwrite(const Item& item);
   void AppendVmwriteControl(const Item& item);
@@ -62,14 +68,44 @@ class OperationAssembler {
   void AppendMemoryAccess(const Item& item);
   void AppendSend(const Item& item);
   void AppendSendWithVector(const Item& item);
+  void AppendSelector(const Item& item);
+  void AppendInvalidation(const Item& item);
+  void AppendVmfunc(const Item& item);
+  void AppendMoveToRegister(const Item& item);
+  void AppendPortAccess(const Item& item);
+  void AppendXsetbv(const Item& item);
+  void AppendSetHandler(const Item& item);
   void AppendEnterVmx(const Item& item);
   void AppendBaselineVmcs(const Item& item);
   void AppendUseMsrList(const Item& item);
+  void AppendChangeControls(const Item& item);
+  void AppendUseField(const Item& item);
+  void AppendUseEpt(const Item& item);
+  void AppendUseIoBitmaps(const Item& item);
+  void AppendUseTprShadow(const Item& item);
+  void AppendUsePml(const Item& item);
+  void AppendUseEptpSwitching(const Item& item);
+  void AppendUseVmcsShadowing(const Item& item);
+  void AppendInject(const Item& item);
+  void AppendGuestMode(const Item& item);
 
   // The address that keys address, or address_of with offset, of the argument stand for.
   std::optional<AddressOperand> MemoryAddress(const Item& item, uint64_t width);
   // The value that keys value, address_of with offset, or count_of of the argument stand for.
   std::optional<AddressOperand> Value(const Item& item, uint64_t max);
+  // Sets the operand that key operand of the map describes, if there is one. False after an error.
+  bool ReadOperand(const YAML::Node& map, Operation& operation);
+  bool ReadMemoryOperand(const YAML::Node& node, Operation& operation);
+  // The value under the key; the default if there is none.
+  std::optional<uint64_t> NumberOr(const YAML::Node& map, const std::string& key,
+                                   uint64_t otherwise, uint64_t max, uint64_t min = 0);
+  std::optional<AddressOperand> ValueOr(const YAML::Node& map, const std::string& key,
+                                        uint64_t otherwise);
+  // VMWRITE of the value that the node stands for. False after an error.
+  bool AppendVmwriteOf(const Item& item, VmcsField field, const YAML::Node& node);
+  // Adds bits to what the program last wanted of a control field, or removes them, and turns on the
+  // secondary controls if there are any.
+  void ChangeControls(const Item& item, VmcsField field, uint64_t add, uint64_t remove);
   std::optional<uint64_t> ControlBits(uint32_t encoding, const YAML::Node& list);
   std::optional<uint32_t> ExitFields(const YAML::Node& list);
   std::optional<uint32_t> Destination(const Item& item, const YAML::Node& node);
@@ -78,10 +114,13 @@ class OperationAssembler {
 
   SourceReader& reader_;
   MemoryBlocks& blocks_;
+  Labels& labels_;
   const uint32_t level_;
   const uint32_t cpu_count_;
   std::vector<Operation> operations_;
   std::vector<int> lines_;
+  std::vector<std::string> own_labels_;
+  std::map<uint32_t, uint64_t> wanted_controls_;  // of each control field, what was written last
 };
 
 }  // namespace nvmx::lhv

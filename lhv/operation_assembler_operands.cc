@@ -79,21 +79,23 @@ void OperationAssembler::AppendMemoryAccess(const Item& item) {
                  "expected 1, 2, 4 or 8 bytes");
     return;
   }
-  uint64_t written = 0;
+  AddressOperand written;
   if (writes) {
     const auto value_node = reader_.Required(map, item.name(), "value");
     if (!value_node) return;
-    const auto value = reader_.Number(*value_node, "value", ~uint64_t{0} >> (64 - 8 * width));
+    const auto value = blocks_.Value(*value_node, "value", ~uint64_t{0} >> (64 - 8 * width));
     if (!value) return;
     written = *value;
   }
   const auto address = MemoryAddress(item, width);
   if (!address) return;
+  const bool writes_address = (written.flags & kValueIsWindowOffset) != 0;
   Append(item, {.kind = item.syntax.kind,
-                .flags = address->flags,
+                .flags = static_cast<uint16_t>(address->flags |
+                                               (writes_address ? kExtraIsWindowOffset : 0)),
                 .selector = static_cast<uint32_t>(width),
                 .value = address->value,
-                .extra = written});
+                .extra = written.value});
 }
 
 std::optional<AddressOperand> OperationAssembler::MemoryAddress(const Item& item, uint64_t width) {
@@ -112,11 +114,7 @@ std::optional<AddressOperand> OperationAssembler::MemoryAddress(const Item& item
                  "expected address, or address_of with an optional offset");
     return std::nullopt;
   }
-  // What lies elsewhere is not the program's: it would not be the same on all machines.
-  const auto address =
-      reader_.Number(map["address"], "address", WindowOf(cpu_count_) - width, kWindowBase);
-  if (!address) return std::nullopt;
-  return AddressOperand{*address, 0};
+  return blocks_.Value(map["address"], "address");
 }
 
 void OperationAssembler::AppendSend(const Item& item) {

@@ -6,107 +6,158 @@
 
 #include "core/vmx/capabilities.h"
 #include "core/vmx/vmcs_field.h"
-#include "core/x86/control_registers.h"
-#include "core/x86/efer.h"
-#include "core/x86/memory_type.h"
 #include "core/x86/msr.h"
 #include "lhv/exit_fields.h"
 #include "lhv/layout.h"
+#include "lhv/operand.h"
+#include "lhv/vmcs_sequences.h"
 
 namespace nvmx::lhv {
 namespace {
 
-struct HostStateField {
-  VmcsField field;
-  uint64_t value;
-  bool in_window = false;
+// Which part of the operation an operand of the instruction is.
+enum class Part : uint8_t { kNone, kSelector, kValue, kExtra };
+
+// An operation that is one instruction.
+struct SingleInstruction {
+  OperationKind operation;
+  InstructionKind instruction;
+  Part width = Part::kNone;
+  Part first = Part::kNone;
+  Part second = Part::kNone;
+  Part third = Part::kNone;
 };
 
-// RIP is missing: kSetHostRip writes it. SDM Vol. 3C, 25.5 "Host-State Area". The fields that a CPU
-// may lack are the last.
-constexpr HostStateField kHostState[] = {
-    {VmcsField::kHostCr0, Cr0::kPe | Cr0::kEt | Cr0::kNe | Cr0::kPg},
-    {VmcsField::kHostCr3, kPageTableOffset, true},
-    {VmcsField::kHostCr4, Cr4::kPae | Cr4::kVmxe},
-    {VmcsField::kHostRsp, kL1StackTop, true},
-    {VmcsField::kHostEsSelector, kDataSelector},
-    {VmcsField::kHostCsSelector, kCodeSelector},
-    {VmcsField::kHostSsSelector, kDataSelector},
-    {VmcsField::kHostDsSelector, kDataSelector},
-    {VmcsField::kHostFsSelector, kDataSelector},
-    {VmcsField::kHostGsSelector, kDataSelector},
-    {VmcsField::kHostTrSelector, kTssSelector},
-    {VmcsField::kHostFsBase, 0},
-    {VmcsField::kHostGsBase, 0},
-    {VmcsField::kHostTrBase, kTssOffset, true},
-    {VmcsField::kHostGdtrBase, kGdtOffset, true},
-    {VmcsField::kHostIdtrBase, kL1IdtOffset, true},
-    {VmcsField::kHostIa32SysenterCs, 0},
-    {VmcsField::kHostIa32SysenterEsp, 0},
-    {VmcsField::kHostIa32SysenterEip, 0},
-    {VmcsField::kHostIa32Pat, kPatReset},
-    {VmcsField::kHostIa32Efer, Efer::kLme | Efer::kLma},
+#define ROW(kind, ...) \
+  { OperationKind::kind, InstructionKind::kind, __VA_ARGS__ }
+constexpr SingleInstruction kSingleInstructions[] = {
+    // width, first, second, third
+    ROW(kVmxon, Part::kNone, Part::kValue),
+    ROW(kVmxoff, Part::kNone),
+    ROW(kVmclear, Part::kNone, Part::kValue),
+    ROW(kVmptrld, Part::kNone, Part::kValue),
+    ROW(kVmptrst, Part::kNone, Part::kValue),
+    ROW(kVmread, Part::kNone, Part::kSelector),
+    ROW(kVmwrite, Part::kNone, Part::kSelector, Part::kValue),
+    ROW(kVmlaunch, Part::kNone),
+    ROW(kVmresume, Part::kNone),
+    ROW(kVmcall, Part::kNone, Part::kValue),
+    ROW(kCpuid, Part::kNone, Part::kSelector, Part::kValue),
+    ROW(kRdmsr, Part::kNone, Part::kSelector),
+    ROW(kWrmsr, Part::kNone, Part::kSelector, Part::kValue),
+    ROW(kReadMemory, Part::kSelector, Part::kValue),
+    ROW(kWriteMemory, Part::kSelector, Part::kValue, Part::kExtra),
+    ROW(kHlt, Part::kNone),
+    ROW(kSti, Part::kNone),
+    ROW(kCli, Part::kNone),
+    ROW(kNop, Part::kNone),
+    // In a descriptor of INVVPID and INVPCID the tag comes first and the address second.
+    ROW(kInvept, Part::kNone, Part::kSelector, Part::kValue, Part::kExtra),
+    ROW(kInvvpid, Part::kNone, Part::kSelector, Part::kExtra, Part::kValue),
+    ROW(kInvpcid, Part::kNone, Part::kSelector, Part::kExtra, Part::kValue),
+    ROW(kVmfunc, Part::kNone, Part::kSelector, Part::kValue),
+    ROW(kMovToCr, Part::kSelector, Part::kValue),
+    ROW(kMovFromCr, Part::kSelector),
+    ROW(kClts, Part::kNone),
+    ROW(kLmsw, Part::kNone, Part::kValue),
+    ROW(kSmsw, Part::kNone),
+    ROW(kMovToDr, Part::kSelector, Part::kValue),
+    ROW(kMovFromDr, Part::kSelector),
+    ROW(kRdtsc, Part::kNone),
+    ROW(kRdtscp, Part::kNone),
+    ROW(kRdpmc, Part::kNone, Part::kSelector),
+    ROW(kIn, Part::kSelector, Part::kValue),
+    ROW(kOut, Part::kSelector, Part::kValue, Part::kExtra),
+    ROW(kInvlpg, Part::kNone, Part::kValue),
+    ROW(kPause, Part::kNone),
+    ROW(kMonitor, Part::kNone, Part::kValue),
+    ROW(kMwait, Part::kNone),
+    ROW(kWbinvd, Part::kNone),
+    ROW(kInvd, Part::kNone),
+    ROW(kXgetbv, Part::kNone, Part::kSelector),
+    ROW(kXsetbv, Part::kNone, Part::kSelector, Part::kValue),
+    ROW(kRdrand, Part::kNone),
+    ROW(kRdseed, Part::kNone),
+    ROW(kSgdt, Part::kNone, Part::kValue),
+    ROW(kSidt, Part::kNone, Part::kValue),
+    ROW(kLgdt, Part::kNone, Part::kValue),
+    ROW(kLidt, Part::kNone, Part::kValue),
+    ROW(kSldt, Part::kNone),
+    ROW(kStr, Part::kNone),
+    ROW(kLldt, Part::kNone, Part::kValue),
+    ROW(kLtr, Part::kNone, Part::kValue),
+    ROW(kUd2, Part::kNone),
+    ROW(kInt, Part::kNone, Part::kSelector),
+    ROW(kInt3, Part::kNone),
+    ROW(kInt1, Part::kNone),
+    ROW(kDivideByZero, Part::kNone),
+    ROW(kMovSs, Part::kNone),
+    ROW(kPopf, Part::kNone, Part::kValue),
+    ROW(kFetch, Part::kNone, Part::kValue),
+    ROW(kGetsec, Part::kNone),
+    ROW(kRsm, Part::kNone),
 };
+#undef ROW
 
-// Where the capability of a control field is. SDM Vol. 3D, A.2 "Reserved Controls and Default
-// Settings" to A.5 "VM-Entry Controls".
-struct ControlCapability {
-  VmcsField field;
-  Msr msr;
-  Msr true_msr;        // the same as msr if there is none
-  bool only_allowed1;  // all 64 bits of the MSR are allowed-1 settings
-};
-constexpr ControlCapability kControlCapabilities[] = {
-    {VmcsField::kPinBasedControls, Msr::IA32_VMX_PINBASED_CTLS, Msr::IA32_VMX_TRUE_PINBASED_CTLS,
-     false},
-    {VmcsField::kPrimaryProcessorBasedControls, Msr::IA32_VMX_PROCBASED_CTLS,
-     Msr::IA32_VMX_TRUE_PROCBASED_CTLS, false},
-    {VmcsField::kSecondaryProcessorBasedControls, Msr::IA32_VMX_PROCBASED_CTLS2,
-     Msr::IA32_VMX_PROCBASED_CTLS2, false},
-    {VmcsField::kTertiaryProcessorBasedControls, Msr::IA32_VMX_PROCBASED_CTLS3,
-     Msr::IA32_VMX_PROCBASED_CTLS3, true},
-    {VmcsField::kVmExitControls, Msr::IA32_VMX_EXIT_CTLS, Msr::IA32_VMX_TRUE_EXIT_CTLS, false},
-    {VmcsField::kSecondaryVmExitControls, Msr::IA32_VMX_EXIT_CTLS2, Msr::IA32_VMX_EXIT_CTLS2, true},
-    {VmcsField::kVmEntryControls, Msr::IA32_VMX_ENTRY_CTLS, Msr::IA32_VMX_TRUE_ENTRY_CTLS, false},
-};
-
-const ControlCapability& CapabilityOf(uint32_t encoding) {
-  for (const ControlCapability& capability : kControlCapabilities) {
-    if (Encoding(capability.field) == encoding) return capability;
+// The position in kSingleInstructions of each operation, or that table's size.
+constexpr auto kRowOf = [] {
+  std::array<uint8_t, kOperationKindCount> rows{};
+  for (uint8_t& row : rows) row = std::size(kSingleInstructions);
+  for (size_t i = 0; i < std::size(kSingleInstructions); ++i) {
+    rows[static_cast<size_t>(kSingleInstructions[i].operation)] = static_cast<uint8_t>(i);
   }
-  return kControlCapabilities[0];
+  return rows;
+}();
+
+uint64_t Relocated(uint32_t cpu, uint64_t value, bool is_window_offset) {
+  return is_window_offset ? WindowOf(cpu) + value : value;
 }
 
-constexpr size_t kControlInstructionsWithTrueMsr = 3;
-
-size_t ControlInstructionCount(const Operation& operation) {
-  const ControlCapability& capability = CapabilityOf(operation.selector);
-  return capability.msr == capability.true_msr ? 2 : kControlInstructionsWithTrueMsr;
+uint64_t PartOf(const Operation& operation, Part part, uint32_t cpu) {
+  switch (part) {
+    case Part::kNone:
+      return 0;
+    case Part::kSelector:
+      return operation.selector;
+    case Part::kValue:
+      return ValueOn(cpu, operation);
+    case Part::kExtra:
+      return Relocated(cpu, operation.extra, (operation.flags & kExtraIsWindowOffset) != 0);
+  }
+  return 0;
 }
 
-Instruction ControlInstruction(const Operation& operation, size_t number, uint64_t scratch) {
-  const ControlCapability& capability = CapabilityOf(operation.selector);
-  const size_t remaining = ControlInstructionCount(operation) - number;
-  if (remaining == kControlInstructionsWithTrueMsr) {
-    return {.kind = InstructionKind::kRdmsr, .first = Index(Msr::IA32_VMX_BASIC)};
-  }
-  if (remaining == 2) {
-    // With no TRUE MSR to choose, the scratch register still holds what another operation left.
-    const bool use_true =
-        capability.msr != capability.true_msr && (scratch & VmxBasic::kTrueControls) != 0;
-    return {.kind = InstructionKind::kRdmsr,
-            .first = Index(use_true ? capability.true_msr : capability.msr)};
-  }
-  const uint64_t adjusted = capability.only_allowed1
-                                ? operation.value & scratch
-                                : (operation.value | (scratch & 0xFFFF'FFFF)) & (scratch >> 32);
-  return {.kind = InstructionKind::kVmwrite, .first = operation.selector, .second = adjusted};
+Operand OperandOn(uint32_t cpu, const Operation& operation) {
+  if ((operation.flags & kHasOperand) == 0) return {};
+  Operand operand = UnpackOperand(operation.operand);
+  operand.offset = Relocated(cpu, operand.offset, (operation.flags & kOperandIsWindowOffset) != 0);
+  return operand;
+}
+
+Instruction ToInstruction(const Operation& operation, uint32_t cpu) {
+  const size_t row_number = kRowOf[static_cast<size_t>(operation.kind)];
+  if (row_number == std::size(kSingleInstructions)) return {};
+  const SingleInstruction& row = kSingleInstructions[row_number];
+  return {.kind = row.instruction,
+          .width = static_cast<uint8_t>(PartOf(operation, row.width, cpu)),
+          .first = PartOf(operation, row.first, cpu),
+          .second = PartOf(operation, row.second, cpu),
+          .third = PartOf(operation, row.third, cpu),
+          .operand = OperandOn(cpu, operation)};
 }
 
 // The entry of kExitFields that bit number `number` among those set in `selector` asks for.
 VmcsField SelectedExitField(uint32_t selector, size_t number) {
   for (; number > 0; --number) selector &= selector - 1;
   return kExitFields[std::countr_zero(selector)].field;
+}
+
+Instruction InitializeInstruction(uint64_t region, size_t number, uint64_t scratch) {
+  if (number == 0) return {.kind = InstructionKind::kRdmsr, .first = Index(Msr::IA32_VMX_BASIC)};
+  return {.kind = InstructionKind::kWriteMemory,
+          .width = sizeof(uint32_t),
+          .first = region,
+          .second = scratch & VmxBasic::kRevisionIdentifier};
 }
 
 Instruction AdvanceInstruction(size_t number, uint64_t scratch) {
@@ -122,9 +173,22 @@ Instruction AdvanceInstruction(size_t number, uint64_t scratch) {
           .second = scratch};
 }
 
-Instruction SendInstruction(const Operation& operation, uint64_t delivery_mode) {
-  uint64_t command =
-      delivery_mode | InterruptCommand::kAssert | (operation.value & InterruptCommand::kVector);
+uint64_t DeliveryMode(OperationKind kind) {
+  switch (kind) {
+    case OperationKind::kSendNmi:
+      return InterruptCommand::kNmi;
+    case OperationKind::kSendInit:
+      return InterruptCommand::kInit;
+    case OperationKind::kSendSipi:
+      return InterruptCommand::kStartUp;
+    default:
+      return InterruptCommand::kFixed;
+  }
+}
+
+Instruction SendInstruction(const Operation& operation) {
+  uint64_t command = DeliveryMode(operation.kind) | InterruptCommand::kAssert |
+                     (operation.value & InterruptCommand::kVector);
   if (operation.selector == kToSelf) {
     command |= InterruptCommand::kSelf;
   } else if (operation.selector == kToAllOthers) {
@@ -135,16 +199,44 @@ Instruction SendInstruction(const Operation& operation, uint64_t delivery_mode) 
   return {.kind = InstructionKind::kSendIpi, .first = command};
 }
 
+uint64_t HandlerBase(uint64_t choice) {
+  const bool is_bare = (choice & kHandlerIsBare) != 0;
+  if ((choice & kHandlerIsOfL2) != 0) return is_bare ? kL2BareHandlerBase : kL2HandlerBase;
+  return is_bare ? kL1BareHandlerBase : kL1HandlerBase;
+}
+
+// A 64-bit interrupt gate. SDM Vol. 3A, 6.14.1 "64-Bit Mode IDT".
+constexpr uint64_t kPresentInterruptGate = uint64_t{0x8E} << 40;
+constexpr size_t kGateBytes = 16;
+
+Instruction SetHandlerInstruction(const Operation& operation, uint64_t idt, size_t number) {
+  const auto vector = static_cast<uint8_t>(operation.selector);
+  const uint64_t gate = idt + vector * kGateBytes;
+  const uint64_t handler = HandlerAddress(HandlerBase(operation.extra), vector);
+  if (number == 0) {
+    return {.kind = InstructionKind::kWriteMemory,
+            .width = sizeof(uint64_t),
+            .first = gate + sizeof(uint64_t),
+            .second = handler >> 32};
+  }
+  return {.kind = InstructionKind::kWriteMemory,
+          .width = sizeof(uint64_t),
+          .first = gate,
+          .second = (handler & 0xFFFF) | uint64_t{kCodeSelector} << 16 | kPresentInterruptGate |
+                    (handler >> 16 & 0xFFFF) << 48};
+}
+
 }  // namespace
 
 size_t InstructionCount(const Operation& operation) {
   switch (operation.kind) {
     case OperationKind::kInitializeVmxRegion:
+    case OperationKind::kSetHandler:
       return 2;
     case OperationKind::kVmwriteControl:
       return ControlInstructionCount(operation);
     case OperationKind::kVmwriteHostState:
-      return std::size(kHostState);
+      return HostStateInstructionCount();
     case OperationKind::kObserveExit:
       return static_cast<size_t>(std::popcount(operation.selector & kEveryExitField));
     case OperationKind::kAdvanceGuestRip:
@@ -156,85 +248,34 @@ size_t InstructionCount(const Operation& operation) {
 
 Instruction InstructionAt(const Operation& operation, size_t number,
                           const OperationContext& context) {
-  using enum InstructionKind;
   const uint64_t value = ValueOn(context.cpu, operation);
   switch (operation.kind) {
     case OperationKind::kInitializeVmxRegion:
-      if (number == 0) return {.kind = kRdmsr, .first = Index(Msr::IA32_VMX_BASIC)};
-      return {.kind = kWriteMemory,
-              .width = sizeof(uint32_t),
-              .first = value,
-              .second = context.scratch & VmxBasic::kRevisionIdentifier};
-    case OperationKind::kVmxon:
-      return {.kind = kVmxon, .first = value};
-    case OperationKind::kVmxoff:
-      return {.kind = kVmxoff};
-    case OperationKind::kVmclear:
-      return {.kind = kVmclear, .first = value};
-    case OperationKind::kVmptrld:
-      return {.kind = kVmptrld, .first = value};
-    case OperationKind::kVmptrst:
-      return {.kind = kVmptrst, .first = value};
-    case OperationKind::kVmread:
-      return {.kind = kVmread, .first = operation.selector};
-    case OperationKind::kVmwrite:
-      return {.kind = kVmwrite, .first = operation.selector, .second = value};
+      return InitializeInstruction(value, number, context.scratch);
     case OperationKind::kVmwriteControl:
       return ControlInstruction(operation, number, context.scratch);
-    case OperationKind::kVmwriteHostState: {
-      const HostStateField& row = kHostState[number];
-      return {.kind = kVmwrite,
-              .first = Encoding(row.field),
-              .second = row.in_window ? WindowOf(context.cpu) + row.value : row.value};
-    }
+    case OperationKind::kVmwriteHostState:
+      return HostStateInstruction(context.cpu, number);
     case OperationKind::kSetHostRip:
-      return {.kind = kVmwrite,
+      return {.kind = InstructionKind::kVmwrite,
               .first = Encoding(VmcsField::kHostRip),
               .second = OperationAddress(kL1CodeBase, operation.value)};
-    case OperationKind::kVmlaunch:
-      return {.kind = kVmlaunch};
-    case OperationKind::kVmresume:
-      return {.kind = kVmresume};
     case OperationKind::kObserveExit:
-      return {.kind = kVmread, .first = Encoding(SelectedExitField(operation.selector, number))};
+      return {.kind = InstructionKind::kVmread,
+              .first = Encoding(SelectedExitField(operation.selector, number))};
     case OperationKind::kAdvanceGuestRip:
       return AdvanceInstruction(number, context.scratch);
-    case OperationKind::kVmcall:
-      return {.kind = kVmcall, .first = operation.value};
-    case OperationKind::kCpuid:
-      return {.kind = kCpuid, .first = operation.selector, .second = operation.value};
-    case OperationKind::kRdmsr:
-      return {.kind = kRdmsr, .first = operation.selector};
-    case OperationKind::kWrmsr:
-      return {.kind = kWrmsr, .first = operation.selector, .second = value};
-    case OperationKind::kReadMemory:
-      return {
-          .kind = kReadMemory, .width = static_cast<uint8_t>(operation.selector), .first = value};
-    case OperationKind::kWriteMemory:
-      return {.kind = kWriteMemory,
-              .width = static_cast<uint8_t>(operation.selector),
-              .first = value,
-              .second = operation.extra};
     case OperationKind::kSendNmi:
-      return SendInstruction(operation, InterruptCommand::kNmi);
     case OperationKind::kSendInterrupt:
-      return SendInstruction(operation, InterruptCommand::kFixed);
     case OperationKind::kSendInit:
-      return SendInstruction(operation, InterruptCommand::kInit);
     case OperationKind::kSendSipi:
-      return SendInstruction(operation, InterruptCommand::kStartUp);
+      return SendInstruction(operation);
     case OperationKind::kIret:
-      return {.kind = kIret, .first = context.next_rip};
-    case OperationKind::kHlt:
-      return {.kind = kHlt};
-    case OperationKind::kSti:
-      return {.kind = kSti};
-    case OperationKind::kCli:
-      return {.kind = kCli};
-    case OperationKind::kNop:
-      return {.kind = kNop};
+      return {.kind = InstructionKind::kIret, .first = context.next_rip};
+    case OperationKind::kSetHandler:
+      return SetHandlerInstruction(operation, value, number);
     default:
-      return {};
+      return ToInstruction(operation, context.cpu);
   }
 }
 
@@ -264,6 +305,8 @@ bool IsVmxInstruction(InstructionKind kind) {
     case InstructionKind::kVmlaunch:
     case InstructionKind::kVmresume:
     case InstructionKind::kVmcall:
+    case InstructionKind::kInvept:
+    case InstructionKind::kInvvpid:
       return true;
     default:
       return false;
@@ -275,8 +318,7 @@ bool InstructionsAreIndependent(OperationKind kind) {
 }
 
 uint64_t ValueOn(uint32_t cpu, const Operation& operation) {
-  return (operation.flags & kValueIsWindowOffset) != 0 ? WindowOf(cpu) + operation.value
-                                                       : operation.value;
+  return Relocated(cpu, operation.value, (operation.flags & kValueIsWindowOffset) != 0);
 }
 
 }  // namespace nvmx::lhv

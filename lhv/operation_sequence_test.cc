@@ -11,6 +11,7 @@
 #include "gtest/gtest.h"
 #include "lhv/exit_fields.h"
 #include "lhv/layout.h"
+#include "lhv/operand.h"
 
 namespace nvmx::lhv {
 namespace {
@@ -210,8 +211,108 @@ TEST(OperationSequence, IretContinuesAtTheNextOperation) {
   EXPECT_EQ(instructions[0].first, 0x7000u);
 }
 
+TEST(OperationSequence, EveryOperationStandsForInstructions) {
+  for (size_t kind = 0; kind < kOperationKindCount; ++kind) {
+    const Operation operation{.kind = static_cast<OperationKind>(kind), .selector = 1};
+    ASSERT_GE(InstructionCount(operation), 1u) << kind;
+    for (size_t number = 0; number < InstructionCount(operation); ++number) {
+      const bool is_nop =
+          operation.kind == OperationKind::kNop || operation.kind == OperationKind::kHandlerReturn;
+      EXPECT_EQ(InstructionAt(operation, number, {.cpu = 0}).kind == InstructionKind::kNop, is_nop)
+          << kind;
+    }
+  }
+}
+
+TEST(OperationSequence, TheDescriptorsOfInvalidationsHaveTheTagFirst) {
+  const auto invept = InstructionsOf({.kind = OperationKind::kInvept,
+                                      .flags = kValueIsWindowOffset,
+                                      .selector = 1,
+                                      .value = 0x1001E,
+                                      .extra = 3},
+                                     {});
+  EXPECT_EQ(invept[0].first, 1u);
+  EXPECT_EQ(invept[0].second, WindowOf(kCpu) + 0x1001E);
+  EXPECT_EQ(invept[0].third, 3u);
+  const auto invvpid = InstructionsOf(
+      {.kind = OperationKind::kInvvpid, .selector = 0, .value = 0xFFFF8000, .extra = 5}, {});
+  EXPECT_EQ(invvpid[0].second, 5u);
+  EXPECT_EQ(invvpid[0].third, 0xFFFF8000u);
+}
+
+TEST(OperationSequence, RegisterNumbersAndWidthsOfPortsAreWidths) {
+  const auto to_cr =
+      InstructionsOf({.kind = OperationKind::kMovToCr, .selector = 4, .value = 0x2020}, {});
+  EXPECT_EQ(to_cr[0].width, 4);
+  EXPECT_EQ(to_cr[0].first, 0x2020u);
+  const auto out =
+      InstructionsOf({.kind = OperationKind::kOut, .selector = 2, .value = 0x71, .extra = 9}, {});
+  EXPECT_EQ(out[0].width, 2);
+  EXPECT_EQ(out[0].first, 0x71u);
+  EXPECT_EQ(out[0].second, 9u);
+}
+
+TEST(OperationSequence, OperandsAreRelocatedToTheWindow) {
+  const Operand operand{.kind = Operand::Kind::kMemory,
+                        .shape = Operand::Shape::kBaseIndexDisplacement,
+                        .segment = SegmentRegister::kFs,
+                        .offset = 0x11008};
+  const auto vmptrld = InstructionsOf({.kind = OperationKind::kVmptrld,
+                                       .flags = kHasOperand | kOperandIsWindowOffset,
+                                       .operand = PackOperand(operand)},
+                                      {});
+  EXPECT_EQ(vmptrld[0].operand.kind, Operand::Kind::kMemory);
+  EXPECT_EQ(vmptrld[0].operand.shape, Operand::Shape::kBaseIndexDisplacement);
+  EXPECT_EQ(vmptrld[0].operand.segment, SegmentRegister::kFs);
+  EXPECT_EQ(vmptrld[0].operand.offset, WindowOf(kCpu) + 0x11008);
+  const auto plain =
+      InstructionsOf({.kind = OperationKind::kVmptrld, .operand = PackOperand(operand)}, {});
+  EXPECT_EQ(plain[0].operand.kind, Operand::Kind::kDefault);
+}
+
+TEST(OperationSequence, PackedOperandsKeepAnyAddressThatProgramsNeed) {
+  for (const uint64_t offset : {uint64_t{0}, uint64_t{0x11008}, uint64_t{0x7FFF'FFFF'F000},
+                                ~uint64_t{0}, uint64_t{0xFFFF'8000'0000'0000},
+                                uint64_t{0x8000'0000'0000'0000}, uint64_t{0x4000'0000'0000'1000}}) {
+    ASSERT_TRUE(IsPackableOffset(offset)) << offset;
+    const Operand operand{.kind = Operand::Kind::kRegister,
+                          .shape = Operand::Shape::kRspDisplacement,
+                          .segment = SegmentRegister::kGs,
+                          .general_register = GeneralRegister::kR15,
+                          .has_32_bit_address = true,
+                          .offset = offset};
+    const uint64_t packed = PackOperand(operand);
+    EXPECT_TRUE(IsPackedOperand(packed));
+    const Operand unpacked = UnpackOperand(packed);
+    EXPECT_EQ(unpacked.offset, offset);
+    EXPECT_EQ(unpacked.kind, operand.kind);
+    EXPECT_EQ(unpacked.shape, operand.shape);
+    EXPECT_EQ(unpacked.segment, operand.segment);
+    EXPECT_EQ(unpacked.general_register, operand.general_register);
+    EXPECT_TRUE(unpacked.has_32_bit_address);
+  }
+  EXPECT_FALSE(IsPackableOffset(uint64_t{1} << 50));
+  EXPECT_FALSE(IsPackedOperand(~uint64_t{0}));
+}
+
+TEST(OperationSequence, AHandlerIsAnInterruptGateOfTheTable) {
+  const auto writes = InstructionsOf({.kind = OperationKind::kSetHandler,
+                                      .flags = kValueIsWindowOffset,
+                                      .selector = 2,
+                                      .value = kL2IdtOffset,
+                                      .extra = kHandlerIsBare | kHandlerIsOfL2},
+                                     {});
+  ASSERT_EQ(writes.size(), 2u);
+  EXPECT_EQ(writes[0].first, WindowOf(kCpu) + kL2IdtOffset + 0x28);
+  EXPECT_EQ(writes[0].second, 0u);
+  EXPECT_EQ(writes[1].first, WindowOf(kCpu) + kL2IdtOffset + 0x20);
+  EXPECT_EQ(writes[1].width, 8);
+  // Offset 3C002000H, selector 8, present interrupt gate. SDM Vol. 3A, Figure 6-8.
+  EXPECT_EQ(writes[1].second, 0x3C00'8E00'0008'2000u);
+}
+
 TEST(OperationSequence, TheMarksOfAVmfailAreNotCapabilities) {
-  for (const uint64_t mark : {kScratchVmfailValid, kScratchAbandoned}) {
+  for (const uint64_t mark : {kScratchVmfailValid, kScratchAbandoned, kScratchFetching}) {
     EXPECT_NE(static_cast<uint32_t>(mark) & ~static_cast<uint32_t>(mark >> 32), 0u);
   }
 }

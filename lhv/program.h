@@ -42,12 +42,12 @@ enum class OperationKind : uint16_t {
   kSti,
   kCli,
   kNop,
-  kInvept,         // selector: type, value: EPTP, extra: high half of the descriptor
-  kInvvpid,        // selector: type, value: linear address, extra: low half of the descriptor (VPID)
-  kInvpcid,        // selector: type, value: linear address, extra: low half of the descriptor (PCID)
-  kVmfunc,         // selector: EAX, value: ECX
-  kMovToCr,        // selector: number, value
-  kMovFromCr,      // selector: number
+  kInvept,     // selector: type, value: EPTP, extra: high half of the descriptor
+  kInvvpid,    // selector: type, value: linear address, extra: low half of the descriptor (VPID)
+  kInvpcid,    // selector: type, value: linear address, extra: low half of the descriptor (PCID)
+  kVmfunc,     // selector: EAX, value: ECX
+  kMovToCr,    // selector: number, value
+  kMovFromCr,  // selector: number
   kClts,
   kLmsw,  // value
   kSmsw,
@@ -87,9 +87,15 @@ enum class OperationKind : uint16_t {
   kHandlerReturn,  // never in a program: how a handler that keeps NMIs blocked ends
   kGetsec,
   kRsm,
-  kSetHandler,  // selector: vector, value: offset in the window of the gate's IDT, extra: 1 if the
-                // handler is to return without IRET; rewrites the gate
+  kSetHandler,  // selector: vector, value: address of the IDT, extra: which handler, of
+                // kHandlerIsBare and kHandlerIsOfL2; rewrites the gate of the vector
 };
+inline constexpr size_t kOperationKindCount = static_cast<size_t>(OperationKind::kSetHandler) + 1;
+
+// Bits of `extra` of kSetHandler: the handler returns without IRET, so that NMIs stay blocked; the
+// handler is one of L2's.
+inline constexpr uint64_t kHandlerIsBare = 1 << 0;
+inline constexpr uint64_t kHandlerIsOfL2 = 1 << 1;
 
 // Bits of Operation::flags.
 // `value` is an offset in the window of the CPU.

@@ -23,6 +23,8 @@ int RunList(const std::vector<std::string>& arguments);
 int RunProgram(const std::vector<std::string>& arguments);
 int RunReplay(const std::vector<std::string>& arguments);
 int RunExplore(const std::vector<std::string>& arguments);
+int RunCompare(const std::vector<std::string>& arguments);
+int RunGenerate(const std::vector<std::string>& arguments);
 int RunVerdicts(const std::vector<std::string>& arguments);
 
 // Prints "nvmx: message" to standard error and returns kBadInput.

@@ -23,7 +23,8 @@ ABSL_FLAG(
     "likely; pct: single schedules with random priorities");
 ABSL_FLAG(uint64_t, bound, 200'000'000, "give up beyond this many states");
 ABSL_FLAG(bool, symmetry, true, "treat CPUs with the same program as interchangeable");
-ABSL_FLAG(uint64_t, seed, 1, "of random and pct; the same seed gives the same schedules");
+ABSL_FLAG(uint64_t, seed, 1,
+          "what random choices follow from: the same seed gives the same schedules or programs");
 ABSL_FLAG(uint64_t, schedules, 100'000, "of random and pct: how many");
 ABSL_FLAG(uint32_t, changes, 2, "of pct: changes of priority in a schedule");
 ABSL_FLAG(std::string, output, "",

@@ -26,12 +26,41 @@ const std::vector<Command>& Commands() {
        RunList},
       {"run",
        "PROGRAM",
-       "runs a guest program on the simulated machine and prints what it saw",
-       "PROGRAM is a YAML file as lhv/README.md describes it; lhv/programs has some. Its CPUs take "
-       "turns, instruction by instruction, and what L1 and L2 can observe is printed CPU by CPU.\n"
+       "runs a guest program on a simulated machine and prints what it saw",
+       "PROGRAM is a YAML file as lhv/README.md describes it; lhv/programs and lhv/suites have "
+       "some. "
+       "Its CPUs take turns, instruction by instruction, and what L1 and L2 can observe is printed "
+       "CPU by CPU.\n"
        "Exit status: 0 if all CPUs came to the end of their programs, 1 if not, 2 for bad input.",
-       {"variant", "cpus"},
+       {"machine", "cpus", "variant", "evict_translations"},
        RunProgram},
+      {"compare",
+       "PROGRAM...",
+       "runs guest programs on the reference and on the core, and prints where they differ",
+       "Each PROGRAM is a file as lhv/README.md describes it, or a directory with such files. Each "
+       "runs on sim-native, with a TLB that keeps what it may and with one that keeps nothing, and "
+       "on "
+       "sim-nested. The two logs must be equal; of one that is not, the first difference is "
+       "printed "
+       "with the operation and the VM exit that it is about. A program for which the two TLBs give "
+       "different logs depends on stale translations and has no single right one. "
+       "docs/differences.md has the differences that are known and stay.\n"
+       "Exit status: 0 if nothing differs that is not declared, 1 if something does, 2 for bad "
+       "input.",
+       {"cpus", "verbose"},
+       RunCompare},
+      {"generate",
+       "",
+       "makes guest programs up, and compares the reference and the core on them",
+       "Prints the listings of the programs; or, with --compare, how many programs ran and how "
+       "fast, "
+       "what they reached (a run that reaches nothing finds nothing), and of each kind of "
+       "difference "
+       "the first program that shows it, made small. The same seed gives the same programs.\n"
+       "Exit status: 0 if nothing differs that is not declared, 1 if something does, 2 for bad "
+       "input.",
+       {"seed", "first", "count", "topic", "compare", "dump"},
+       RunGenerate},
       {"replay",
        "SCENARIO|SCHEDULE-FILE",
        "runs one schedule step for step and explains where it ends",
@@ -68,7 +97,8 @@ const std::vector<Command>& Commands() {
 
 std::string Usage() {
   std::string text =
-      "nvmx replays and explores the coordination of CPUs in a nested hypervisor.\n\n"
+      "nvmx runs guest programs on nested VMX and on a reference, and explores the coordination of "
+      "its CPUs.\n\n"
       "usage: nvmx COMMAND [ARGUMENTS]\n\n";
   for (const Command& command : Commands()) {
     absl::StrAppendFormat(&text, "  %-9s %s\n", command.name, command.summary);

@@ -24,7 +24,8 @@ EntryOutcome Refuse(VmInstructionError error, const char* rule) {
 
 }  // namespace
 
-std::optional<EntryOutcome> CheckControlsAndHostState(const VmcsImage& v, const Capabilities& c) {
+std::optional<EntryOutcome> CheckControlsAndHostState(const VmcsImage& v, const Capabilities& c,
+                                                      const EntrySurroundings& e) {
 #define NVMX_CONTROL_RULE(name, condition, source) \
   if (!(condition)) return Refuse(VmInstructionError::kVmEntryWithInvalidControlFields, #name);
 #include "core/nested/entry_rules.def"
@@ -34,7 +35,8 @@ std::optional<EntryOutcome> CheckControlsAndHostState(const VmcsImage& v, const 
   return std::nullopt;
 }
 
-std::optional<EntryOutcome> CheckGuestState(const VmcsImage& v, const Capabilities& c) {
+std::optional<EntryOutcome> CheckGuestState(const VmcsImage& v, const Capabilities& c,
+                                            const EntrySurroundings& e) {
 #define NVMX_GUEST_RULE(name, qualification, condition, source)                                    \
   if (!(condition)) {                                                                              \
     return EntryOutcome::EntryFailure(ExitReason::kVmEntryFailureInvalidGuestState, qualification, \

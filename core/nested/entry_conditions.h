@@ -7,7 +7,9 @@
 
 #include <cstdint>
 
+#include "core/nested/entry_surroundings.h"
 #include "core/vmx/capabilities.h"
+#include "core/vmx/controls.h"
 #include "core/vmx/interruptibility.h"
 #include "core/vmx/interruption_info.h"
 #include "core/vmx/vmcs_image.h"
@@ -21,6 +23,11 @@ inline bool HasPin(const VmcsImage& v, uint32_t bits) {
 }
 inline bool HasPrimary(const VmcsImage& v, uint32_t bits) {
   return (v.Get<VmcsField::kPrimaryProcessorBasedControls>() & bits) == bits;
+}
+// True if these secondary controls are 1 and count, because secondary controls are activated.
+inline bool HasSecondary(const VmcsImage& v, uint32_t bits) {
+  return HasPrimary(v, PrimaryProcessorBased::kActivateSecondaryControls) &&
+         (v.Get<VmcsField::kSecondaryProcessorBasedControls>() & bits) == bits;
 }
 inline bool HasExit(const VmcsImage& v, uint32_t bits) {
   return (v.Get<VmcsField::kVmExitControls>() & bits) == bits;
@@ -39,13 +46,28 @@ inline bool InjectsExternalInterrupt(const VmcsImage& v) {
 
 // --- The injected event: SDM Vol. 3C, 27.2.1.3 "VM-Entry Control Fields" ---
 
-bool IsInjectableType(InterruptionType type);
+bool IsInjectableType(InterruptionType type, const Capabilities& c);
 bool VectorFitsType(InterruptionInformation event);
 // True if the deliver-error-code bit is what the event, CR0.PE of the guest and
 // IA32_VMX_BASIC[56] make of it.
 bool DeliverErrorCodeFitsEvent(const VmcsImage& v, const Capabilities& c);
 // True if the length is one that an instruction can have, or the event needs none.
 bool InstructionLengthFitsEvent(const VmcsImage& v, const Capabilities& c);
+
+// --- Addresses: SDM Vol. 3C, 27.2.1.1 "VM-Execution Control Fields" ---
+
+// True if a 4-KByte page can lie at the address.
+inline bool IsPageAddress(const Capabilities& c, uint64_t address) {
+  return IsAligned(address) &&
+         IsWithinWidth(address, 1, static_cast<unsigned>(c.physical_address_width));
+}
+template <typename... Fields>
+bool ArePageAddresses(const VmcsImage& v, const Capabilities& c, Fields... fields) {
+  return (IsPageAddress(c, v.Read(fields)) && ...);
+}
+
+// True if the TPR of the virtual-APIC page is not below the threshold, where that is checked.
+bool TprIsNotBelowThreshold(const VmcsImage& v, const EntrySurroundings& e);
 
 // --- Registers ---
 
@@ -67,6 +89,8 @@ bool AreCanonical(const VmcsImage& v, const Capabilities& c, Fields... fields) {
   return (IsCanonical(c, v.Read(fields)) && ...);
 }
 
+// The bits of CR0 that must be 1 in this guest.
+uint64_t GuestCr0Fixed0(const VmcsImage& v, const Capabilities& c);
 // True if TI and RPL are 0 in every selector of the host-state area.
 bool HostSelectorsAreOfRing0InTheGdt(const VmcsImage& v);
 // True if RIP is one that the mode of the guest allows.
@@ -94,6 +118,15 @@ bool InjectionFitsActivityState(const VmcsImage& v);
 bool PendingSingleStepFitsFlags(const VmcsImage& v);
 // True if no debug exception in a transactional region is pending, or nothing else is.
 bool PendingRtmStandsAlone(const VmcsImage& v);
+
+// The VMCS link pointer; all ones: there is no such VMCS, and nothing is checked.
+inline bool HasLinkedVmcs(const VmcsImage& v) {
+  return v.Get<VmcsField::kVmcsLinkPointer>() != ~uint64_t{0};
+}
+// True if the region has the revision identifier of this CPU, and its shadow-VMCS indicator is the
+// setting of "VMCS shadowing".
+bool LinkedVmcsIsOfTheRightKind(const VmcsImage& v, const Capabilities& c,
+                                const EntrySurroundings& e);
 
 }  // namespace nvmx
 

@@ -58,7 +58,7 @@ TEST_F(HypervisorTest, AnMsrThatDoesNotExistIsGeneralProtection) {
 TEST_F(HypervisorTest, L1ReadsTheOfferedVmxCapabilitiesAndCannotWriteThem) {
   EXPECT_EQ(Rdmsr(Index(Msr::IA32_VMX_MISC)), VmxOutcome::Succeed());
   EXPECT_EQ(EdxEax(), l1_.state.offered.misc);
-  EXPECT_EQ(Rdmsr(Index(Msr::IA32_VMX_PROCBASED_CTLS2)), kGeneralProtection);
+  EXPECT_EQ(Rdmsr(Index(Msr::IA32_VMX_PROCBASED_CTLS3)), kGeneralProtection);
   EXPECT_EQ(Wrmsr(Index(Msr::IA32_VMX_MISC), 0), kGeneralProtection);
 }
 

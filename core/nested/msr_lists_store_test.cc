@@ -116,7 +116,8 @@ TEST_F(MsrStoreListTest, AVmxCapabilityReadsWhatL1WasOffered) {
 }
 
 TEST_F(MsrStoreListTest, AVmxCapabilityOfWhatIsNotOfferedDoesNotExist) {
-  ASSERT_EQ(l1_.state.offered.procbased_ctls2, 0u);
+  l1_.state.offered.procbased_ctls2 = 0;
+  l1_.state.offered.ept_vpid_cap = 0;
   EXPECT_TRUE(Refuses(Readable(Index(Msr::IA32_VMX_PROCBASED_CTLS2))));
   EXPECT_TRUE(Refuses(Readable(Index(Msr::IA32_VMX_EPT_VPID_CAP))));
 }

@@ -3,6 +3,7 @@
 
 #include "core/nested/choreography.h"
 #include "core/nested/entry_checks.h"
+#include "core/nested/entry_surroundings.h"
 #include "core/nested/msr_lists.h"
 #include "core/nested/nested_exit.h"
 #include "core/nested/vmcs02.h"
@@ -16,7 +17,8 @@ EntryOutcome Fail(VmInstructionError error) {
 }
 
 // SDM Vol. 3C, 31.3, "VMLAUNCH/VMRESUME": what precedes the checks of chapter 27.
-std::optional<EntryOutcome> CheckInstruction(Vcpu& vcpu, bool launch) {
+std::optional<EntryOutcome> CheckInstruction(Vcpu& vcpu, bool launch,
+                                             const EntrySurroundings& surroundings) {
   const VcpuState& state = vcpu.state;
   if (state.current_vmcs == kNoVmcs) return EntryOutcome::Fail(VmxOutcome::FailInvalid());
   if ((vcpu.ports.vmcs.Read(VmcsField::kGuestInterruptibilityState) &
@@ -28,7 +30,7 @@ std::optional<EntryOutcome> CheckInstruction(Vcpu& vcpu, bool launch) {
   if (!launch && state.vmcs12_launched == 0) {
     return Fail(VmInstructionError::kVmresumeWithNonLaunchedVmcs);
   }
-  return CheckControlsAndHostState(state.vmcs12, state.offered);
+  return CheckControlsAndHostState(state.vmcs12, state.offered, surroundings);
 }
 
 EntryOutcome FailAfterGuestState(Vcpu& vcpu, const EntryOutcome& failure) {
@@ -40,8 +42,12 @@ EntryOutcome FailAfterGuestState(Vcpu& vcpu, const EntryOutcome& failure) {
 
 EntryOutcome EnterL2(Vcpu& vcpu, bool launch) {
   VcpuState& state = vcpu.state;
-  if (std::optional<EntryOutcome> refusal = CheckInstruction(vcpu, launch)) return *refusal;
-  if (std::optional<EntryOutcome> failure = CheckGuestState(state.vmcs12, state.offered)) {
+  const EntrySurroundings surroundings = ReadEntrySurroundings(vcpu);
+  if (std::optional<EntryOutcome> refusal = CheckInstruction(vcpu, launch, surroundings)) {
+    return *refusal;
+  }
+  if (std::optional<EntryOutcome> failure =
+          CheckGuestState(state.vmcs12, state.offered, surroundings)) {
     return FailAfterGuestState(vcpu, *failure);
   }
   BuildVmcs02(vcpu);

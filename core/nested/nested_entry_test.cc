@@ -120,7 +120,7 @@ TEST_F(NestedEntryTest, L1DoesNotGoOnBehindAnInstructionThatEnters) {
 // --- Entry failures: SDM Vol. 3C, 27.8 "VM-Entry Failures During or After Loading Guest State" ---
 
 TEST_F(NestedEntryTest, InvalidGuestStateIsReason33WithBit31AndItsQualification) {
-  Vmcs12().Set<VmcsField::kVmcsLinkPointer>(0);
+  Vmcs12().Set<VmcsField::kVmcsLinkPointer>(1);
   EXPECT_THAT(Launch(), GuestStateRefusedBy(4u, "VmcsLinkPointer"));
   EXPECT_EQ(Vmcs12().Get<VmcsField::kExitReason>(), 0x80000021u);
   EXPECT_EQ(Vmcs12().Get<VmcsField::kExitQualification>(), 4u);
@@ -137,7 +137,7 @@ TEST_F(NestedEntryTest, AFailingListIsReason34WithBit31AndThePositionOfTheEntry)
 
 TEST_F(NestedEntryTest, GuestStateIsCheckedBeforeTheListIsLoaded) {
   EntryList({{kLstar, 0, 1}});
-  Vmcs12().Set<VmcsField::kVmcsLinkPointer>(0);
+  Vmcs12().Set<VmcsField::kVmcsLinkPointer>(1);
   EXPECT_THAT(Launch(), GuestStateRefusedBy(4u, "VmcsLinkPointer"));
   EXPECT_EQ(l1_.cpu.msrs()[kLstar], 0u);
 }

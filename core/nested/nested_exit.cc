@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "core/nested/nested_exit.h"
 
+#include "core/nested/event_injection.h"
 #include "core/nested/guest_nmi.h"
 #include "core/nested/msr_lists.h"
 #include "core/nested/vmcs02.h"
@@ -37,11 +38,27 @@ void SetL1BlockingByNmi(Vcpu& vcpu, bool blocked) {
   vmcs.Write(VmcsField::kGuestInterruptibilityState, blocked ? old | bit : old & ~bit);
 }
 
+void SaveAndLeave(Vcpu& vcpu, const MadeExit& exit, bool nmi_blocked_in_l1) {
+  SaveGuestStateToVmcs12(vcpu);
+  VmcsImage& vmcs12 = vcpu.state.vmcs12;
+  ClearExitInformation(vmcs12);
+  vmcs12.Set<VmcsField::kExitReason>(static_cast<uint32_t>(exit.reason));
+  vmcs12.Set<VmcsField::kExitQualification>(exit.qualification);
+  vmcs12.Set<VmcsField::kVmExitInterruptionInformation>(exit.event.value());
+  vmcs12.Set<VmcsField::kVmExitInterruptionErrorCode>(exit.error_code);
+  vmcs12.Set<VmcsField::kIdtVectoringInformation>(exit.vectored.value());
+  vmcs12.Set<VmcsField::kIdtVectoringErrorCode>(exit.vectored_error_code);
+  vmcs12.Set<VmcsField::kVmExitInstructionLength>(exit.instruction_length);
+  LeaveL2(vcpu, nmi_blocked_in_l1);
+}
+
 }  // namespace
 
+// The exit information first: saving the guest's state forgets what VMCS12 injected.
 void SaveL2Exit(Vcpu& vcpu) {
-  SaveGuestStateToVmcs12(vcpu);
   SaveExitInformationToVmcs12(vcpu);
+  TranslateEventInformationForL1(vcpu);
+  SaveGuestStateToVmcs12(vcpu);
 }
 
 void LeaveL2(Vcpu& vcpu, bool nmi_blocked_in_l1) {
@@ -63,23 +80,19 @@ void ReflectExit(Vcpu& vcpu, const ReflectableExit&) {
   LeaveL2(vcpu, blocked);
 }
 
-void ReflectNmi(Vcpu& vcpu) {
-  SaveGuestStateToVmcs12(vcpu);
-  VmcsImage& vmcs12 = vcpu.state.vmcs12;
-  ClearExitInformation(vmcs12);
-  vmcs12.Set<VmcsField::kExitReason>(static_cast<uint32_t>(ExitReason::kExceptionOrNmi));
-  vmcs12.Set<VmcsField::kVmExitInterruptionInformation>(InterruptionInformation::Nmi().value());
-  LeaveL2(vcpu, /*nmi_blocked_in_l1=*/true);
+void ReflectMadeExit(Vcpu& vcpu, const MadeExit& exit) {
+  SaveAndLeave(vcpu, exit, NmiBlockedAfterL2Exit(vcpu));
 }
 
-void ReflectInit(Vcpu& vcpu) {
-  const bool blocked = NmiBlockedAfterL2Exit(vcpu);
-  SaveGuestStateToVmcs12(vcpu);
-  VmcsImage& vmcs12 = vcpu.state.vmcs12;
-  ClearExitInformation(vmcs12);
-  vmcs12.Set<VmcsField::kExitReason>(static_cast<uint32_t>(ExitReason::kInitSignal));
-  LeaveL2(vcpu, blocked);
+// SDM Vol. 3C, 28.1 "Architectural State Before a VM Exit": an NMI blocks the next one only after
+// the exit that it causes.
+void ReflectNmi(Vcpu& vcpu) {
+  SaveAndLeave(vcpu,
+               {.reason = ExitReason::kExceptionOrNmi, .event = InterruptionInformation::Nmi()},
+               /*nmi_blocked_in_l1=*/true);
 }
+
+void ReflectInit(Vcpu& vcpu) { ReflectMadeExit(vcpu, {.reason = ExitReason::kInitSignal}); }
 
 void ReflectEntryFailure(Vcpu& vcpu, uint32_t reason, uint64_t qualification) {
   VmcsImage& vmcs12 = vcpu.state.vmcs12;

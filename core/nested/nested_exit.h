@@ -5,6 +5,7 @@
 #include <cstdint>
 
 #include "core/nested/vm_exit.h"
+#include "core/vmx/interruption_info.h"
 #include "core/vmx/vmx_abort.h"
 
 namespace nvmx {
@@ -20,6 +21,20 @@ void ReflectNmi(Vcpu& vcpu);
 
 // An INIT that L1's root operation held back until VMCS02 was current.
 void ReflectInit(Vcpu& vcpu);
+
+// An exit that is L1's although VMCS02 describes none, or another. What is not given is 0 for L1.
+struct MadeExit {
+  ExitReason reason;
+  uint64_t qualification = 0;
+  // The VM-exit interruption information, and its error code.
+  InterruptionInformation event = {};
+  uint32_t error_code = 0;
+  // The IDT-vectoring information, and its error code.
+  InterruptionInformation vectored = {};
+  uint32_t vectored_error_code = 0;
+  uint32_t instruction_length = 0;
+};
+void ReflectMadeExit(Vcpu& vcpu, const MadeExit& exit);
 
 // The two halves of ReflectExit(): VMCS02 to VMCS12; then the MSR-store list, L1's host state, the
 // MSR-load list.

@@ -144,12 +144,12 @@ class GuestPagingTest : public testing::Test {
   void ExpectReads(uint64_t linear, uint64_t physical) {
     l1_.memory.Poke(physical, kValue);
     uint64_t value = 0;
-    EXPECT_EQ(ReadLinear(l1_.vcpu(), linear, value), std::nullopt);
+    EXPECT_EQ(ReadLinearValue(l1_.vcpu(), linear, value), std::nullopt);
     EXPECT_EQ(value, kValue);
   }
   void ExpectReadFaults(uint64_t linear, uint64_t cr2) {
     uint64_t value = 0;
-    EXPECT_EQ(ReadLinear(l1_.vcpu(), linear, value), VmxOutcome::Fault(Vector::kPageFault, 0));
+    EXPECT_EQ(ReadLinearValue(l1_.vcpu(), linear, value), VmxOutcome::Fault(Vector::kPageFault, 0));
     EXPECT_EQ(l1_.state.cr2, cr2);
   }
 
@@ -190,7 +190,8 @@ TEST_F(GuestPagingTest, AnEntryThatIsNotPresentFaultsAtEveryLevel) {
     Map(1, 0x50000 | kPresent | kWritable);
     l1_.memory.Poke(EntryAddress(level), kWritable);
     ExpectReadFaults(kLinear + 4, kLinear + 4);
-    EXPECT_EQ(WriteLinear(l1_.vcpu(), kLinear, 0), VmxOutcome::Fault(Vector::kPageFault, kWr));
+    EXPECT_EQ(WriteLinearValue(l1_.vcpu(), kLinear, uint64_t{0}),
+              VmxOutcome::Fault(Vector::kPageFault, kWr));
   }
 }
 
@@ -201,11 +202,12 @@ TEST_F(GuestPagingTest, AWriteToAReadOnlyPageFaultsAtEveryLevelIfWriteProtectIsO
     const uint64_t entry = l1_.memory.Peek<uint64_t>(EntryAddress(level));
     l1_.memory.Poke(EntryAddress(level), entry & ~kWritable);
     image.Set<VmcsField::kGuestCr0>(image.Get<VmcsField::kGuestCr0>() | Cr0::kWp);
-    EXPECT_EQ(WriteLinear(l1_.vcpu(), kLinear, 0), VmxOutcome::Fault(Vector::kPageFault, kP | kWr));
+    EXPECT_EQ(WriteLinearValue(l1_.vcpu(), kLinear, uint64_t{0}),
+              VmxOutcome::Fault(Vector::kPageFault, kP | kWr));
     EXPECT_EQ(l1_.state.cr2, kLinear);
     ExpectReads(kLinear, 0x50000);
     image.Set<VmcsField::kGuestCr0>(image.Get<VmcsField::kGuestCr0>() & ~Cr0::kWp);
-    EXPECT_EQ(WriteLinear(l1_.vcpu(), kLinear, 7), std::nullopt);
+    EXPECT_EQ(WriteLinearValue(l1_.vcpu(), kLinear, uint64_t{7}), std::nullopt);
     EXPECT_EQ(l1_.memory.Peek<uint64_t>(0x50000), 7u);
   }
 }
@@ -213,18 +215,18 @@ TEST_F(GuestPagingTest, AWriteToAReadOnlyPageFaultsAtEveryLevelIfWriteProtectIsO
 TEST_F(GuestPagingTest, AnOperandMayCrossIntoAnotherPage) {
   Map(1, 0x50000 | kPresent | kWritable);
   Map(1, 0x60000 | kPresent | kWritable, kLinear + kPageSize);
-  EXPECT_EQ(WriteLinear(l1_.vcpu(), kLinear + 0xFFD, kValue), std::nullopt);
+  EXPECT_EQ(WriteLinearValue(l1_.vcpu(), kLinear + 0xFFD, kValue), std::nullopt);
   EXPECT_EQ(l1_.memory.Peek<uint8_t>(0x50FFF), 0x66);
   EXPECT_EQ(l1_.memory.Peek<uint8_t>(0x60000), 0x55);
   uint64_t value = 0;
-  EXPECT_EQ(ReadLinear(l1_.vcpu(), kLinear + 0xFFD, value), std::nullopt);
+  EXPECT_EQ(ReadLinearValue(l1_.vcpu(), kLinear + 0xFFD, value), std::nullopt);
   EXPECT_EQ(value, kValue);
 }
 
 TEST_F(GuestPagingTest, AFaultOnTheSecondPageLeavesTheFirstAlone) {
   Map(1, 0x50000 | kPresent | kWritable);
   l1_.memory.Poke(0x50FF8, ~uint64_t{0});
-  EXPECT_EQ(WriteLinear(l1_.vcpu(), kLinear + 0xFFC, 0),
+  EXPECT_EQ(WriteLinearValue(l1_.vcpu(), kLinear + 0xFFC, uint64_t{0}),
             VmxOutcome::Fault(Vector::kPageFault, kWr));
   EXPECT_EQ(l1_.state.cr2, kLinear + kPageSize);
   EXPECT_EQ(l1_.memory.Peek<uint64_t>(0x50FF8), ~uint64_t{0});
@@ -234,7 +236,7 @@ TEST_F(GuestPagingTest, AFaultOnTheSecondPageLeavesTheFirstAlone) {
 TEST_F(GuestPagingTest, WhereNoMemoryAnswersAllOnesAreRead) {
   Map(1, FakeVcpu::kMemorySize | kPresent);
   uint64_t value = 0;
-  EXPECT_EQ(ReadLinear(l1_.vcpu(), kLinear, value), std::nullopt);
+  EXPECT_EQ(ReadLinearValue(l1_.vcpu(), kLinear, value), std::nullopt);
   EXPECT_EQ(value, ~uint64_t{0});
 }
 

@@ -2,6 +2,7 @@
 #include "core/nested/vmcs02.h"
 
 #include "core/nested/choreography.h"
+#include "core/nested/event_injection.h"
 #include "core/nested/guest_nmi.h"
 #include "core/vmx/controls.h"
 #include "core/vmx/interruptibility.h"
@@ -62,11 +63,6 @@ void MergeControls(Vcpu& vcpu) {
              vmcs12.Get<VmcsField::kVmExitControls>() | kL0ExitControls);
   vmcs.Write(VmcsField::kVmEntryControls,
              vmcs12.Get<VmcsField::kVmEntryControls>() | kL0EntryControls);
-  for (VmcsField field :
-       {VmcsField::kVmEntryInterruptionInformation, VmcsField::kVmEntryExceptionErrorCode,
-        VmcsField::kVmEntryInstructionLength}) {
-    vmcs.Write(field, vmcs12.Read(field));
-  }
   // L1's lists are processed in software; the processor sees none.
   for (VmcsField field : {VmcsField::kVmExitMsrStoreCount, VmcsField::kVmExitMsrLoadCount,
                           VmcsField::kVmEntryMsrLoadCount}) {
@@ -210,6 +206,7 @@ void BuildVmcs02(Vcpu& vcpu) {
   CopyFields(vcpu);
   MergeControls(vcpu);
   MergeGuestState(vcpu, l1);
+  InjectEventOfVmcs12(vcpu);
 }
 
 void SaveGuestStateToVmcs12(Vcpu& vcpu) {

@@ -83,6 +83,7 @@ TEST_F(VmreadVmwriteTest, EveryOfferedFieldCanBeReadAndNoOther) {
 }
 
 TEST_F(VmreadVmwriteTest, EveryOfferedFieldThatIsNotReadOnlyCanBeWritten) {
+  l1_.state.offered.misc &= ~VmxMisc::kVmwriteToAnyField;
   for (const VmcsFieldInformation& row : kVmcsFields) {
     const VmxOutcome expected = !Exists(row.field, l1_.state.offered) ? kUnsupported
                                 : Type(row.field) == FieldType::kReadOnlyData
@@ -92,10 +93,19 @@ TEST_F(VmreadVmwriteTest, EveryOfferedFieldThatIsNotReadOnlyCanBeWritten) {
   }
 }
 
+TEST_F(VmreadVmwriteTest, WithTheOfferEveryFieldCanBeWritten) {
+  for (const VmcsFieldInformation& row : kVmcsFields) {
+    EXPECT_EQ(Vmwrite(row.field, 1),
+              Exists(row.field, l1_.state.offered) ? VmxOutcome::Succeed() : kUnsupported)
+        << row.name;
+  }
+}
+
 TEST_F(VmreadVmwriteTest, AFieldOfAFeatureThatIsNotOfferedIsUnsupported) {
+  EXPECT_EQ(Vmread(VmcsField::kTertiaryProcessorBasedControls), kUnsupported);
+  l1_.state.offered.procbased_ctls2 = 0;
   EXPECT_EQ(Vmread(VmcsField::kEptPointer), kUnsupported);
   EXPECT_EQ(Vmwrite(VmcsField::kEptPointer, 1), kUnsupported);
-  EXPECT_EQ(Vmread(VmcsField::kSecondaryProcessorBasedControls), kUnsupported);
 }
 
 TEST_F(VmreadVmwriteTest, AnEncodingThatIsNoFieldIsUnsupported) {
@@ -112,6 +122,7 @@ TEST_F(VmreadVmwriteTest, Bits63To32OfTheEncodingCount) {
 }
 
 TEST_F(VmreadVmwriteTest, AReadOnlyFieldIsVmfail13AndIsNotChanged) {
+  l1_.state.offered.misc &= ~VmxMisc::kVmwriteToAnyField;
   Vmcs12().Set<VmcsField::kExitReason>(7);
   EXPECT_EQ(Vmwrite(VmcsField::kExitReason, 9), kReadOnly);
   EXPECT_EQ(Vmcs12().Get<VmcsField::kExitReason>(), 7u);

@@ -2,11 +2,10 @@
 #include "core/nested/vmx_instructions.h"
 
 #include "core/nested/entry_conditions.h"
+#include "core/nested/event_injection.h"
 #include "core/nested/nested_entry.h"
 #include "core/nested/operand.h"
 #include "core/nested/vmcs12_region.h"
-#include "core/vmx/interruptibility.h"
-#include "core/vmx/interruption_info.h"
 #include "core/x86/control_registers.h"
 #include "core/x86/efer.h"
 #include "core/x86/rflags.h"
@@ -156,7 +155,7 @@ std::optional<VmcsField> OfferedField(const Vcpu& vcpu, uint64_t encoding) {
 VmxOutcome Vmread(Vcpu& vcpu) {
   if (auto refusal = CheckInVmxOperation(vcpu)) return *refusal;
   if (vcpu.state.current_vmcs == kNoVmcs) return VmxOutcome::FailInvalid();
-  const uint64_t encoding = FieldOperand(vcpu);
+  const uint64_t encoding = RegisterOperand(vcpu);
   const std::optional<VmcsField> field = OfferedField(vcpu, encoding);
   if (!field) return Fail(vcpu, VmInstructionError::kUnsupportedVmcsComponent);
   const uint64_t value = vcpu.state.vmcs12.Read(*field);
@@ -171,7 +170,7 @@ VmxOutcome Vmwrite(Vcpu& vcpu) {
   if (vcpu.state.current_vmcs == kNoVmcs) return VmxOutcome::FailInvalid();
   const OperandResult source = ReadValueOperand(vcpu);
   if (source.fault) return *source.fault;
-  const uint64_t encoding = FieldOperand(vcpu);
+  const uint64_t encoding = RegisterOperand(vcpu);
   const std::optional<VmcsField> field = OfferedField(vcpu, encoding);
   if (!field) return Fail(vcpu, VmInstructionError::kUnsupportedVmcsComponent);
   if (Type(*field) == FieldType::kReadOnlyData &&
@@ -268,23 +267,10 @@ bool EmulateVmxInstruction(Vcpu& vcpu, ExitReason reason) {
   }
 }
 
-void SkipInstruction(Vcpu& vcpu) {
-  Vmcs& vmcs = vcpu.ports.vmcs;
-  vmcs.Write(VmcsField::kGuestRip,
-             vmcs.Read(VmcsField::kGuestRip) + vmcs.Read(VmcsField::kVmExitInstructionLength));
-  constexpr uint64_t kShadows =
-      Interruptibility::kBlockingBySti | Interruptibility::kBlockingByMovSs;
-  const uint64_t blocking = vmcs.Read(VmcsField::kGuestInterruptibilityState);
-  if ((blocking & kShadows) != 0) {
-    vmcs.Write(VmcsField::kGuestInterruptibilityState, blocking & ~kShadows);
-  }
-}
+void SkipInstruction(Vcpu& vcpu) { RetireInstruction(vcpu); }
 
 void InjectFault(Vcpu& vcpu, Vector vector, uint32_t error_code) {
-  Vmcs& vmcs = vcpu.ports.vmcs;
-  vmcs.Write(VmcsField::kVmEntryInterruptionInformation,
-             InterruptionInformation::HardwareException(vector).value());
-  vmcs.Write(VmcsField::kVmEntryExceptionErrorCode, error_code);
+  RaiseFault(vcpu, VmxOutcome::Fault(vector, error_code), vcpu.state.cr2);
 }
 
 }  // namespace nvmx

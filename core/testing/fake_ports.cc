@@ -64,6 +64,8 @@ bool FakeCpu::WriteMsr(uint32_t msr, uint64_t value) {
 
 CpuidRegisters FakeCpu::Cpuid(uint32_t leaf, uint32_t subleaf) {
   log_.push_back("CPUID");
+  const auto found = cpuid_.find({leaf, subleaf});
+  if (found != cpuid_.end()) return found->second;
   return {leaf + 1, subleaf + 2, leaf + 3, subleaf + 4};
 }
 

@@ -15,6 +15,7 @@
 #include <set>
 #include <span>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "core/ports/ports.h"
@@ -51,6 +52,11 @@ class FakeCpu final : public Cpu {
   // Those of them that WRMSR does not accept.
   std::set<uint32_t>& read_only_msrs() { return read_only_msrs_; }
 
+  // What CPUID answers; for what was not set, numbers made of leaf and subleaf.
+  void SetCpuid(uint32_t leaf, uint32_t subleaf, const CpuidRegisters& registers) {
+    cpuid_[{leaf, subleaf}] = registers;
+  }
+
   // What others do while this CPU waits, and what can be observed right before each Shared<T>
   // operation.
   void WhileWaiting(std::function<void(const SpinCondition&)> others) {
@@ -77,6 +83,7 @@ class FakeCpu final : public Cpu {
   EventLog& log_;
   std::map<uint32_t, uint64_t> msrs_;
   std::set<uint32_t> read_only_msrs_;
+  std::map<std::pair<uint32_t, uint32_t>, CpuidRegisters> cpuid_;
   std::function<void(const SpinCondition&)> while_waiting_;
   std::function<void(const SharedAccess&)> before_access_;
   std::function<void()> nmi_handler_;

@@ -106,8 +106,8 @@ Fault AddressWalk::ReadEntry(const PagingFormat& format, uint64_t linear, UsedEn
     Mapping mapping;
     if (Fault fault = GuestPhysical(access, mapping)) return fault;
     entry.physical = mapping.At(entry.address);
+    if (Fault fault = ReportApicAccess(context_, entry.physical, linear, false)) return fault;
   }
-  if (Fault fault = ReportApicAccess(entry.physical, linear)) return fault;
   entry.value = format.entry_bytes() == sizeof(uint32_t) ? memory_.Load<uint32_t>(entry.physical)
                                                          : memory_.Load<uint64_t>(entry.physical);
   return std::nullopt;
@@ -291,15 +291,16 @@ Fault AddressWalk::SetEptFlags(const EptWalk& walk, const GuestPhysicalAccess& a
   return std::nullopt;
 }
 
-Fault AddressWalk::ReportApicAccess(uint64_t physical, uint64_t linear) const {
-  if (!context_.virtualize_apic_accesses ||
-      PageBase(physical) != PageBase(context_.apic_access_address)) {
+Fault ReportApicAccess(const TranslationContext& context, uint64_t physical, uint64_t linear,
+                       bool is_linear_access) {
+  if (!context.virtualize_apic_accesses ||
+      PageBase(physical) != PageBase(context.apic_access_address)) {
     return std::nullopt;
   }
   return TranslationFault{.kind = TranslationFault::Kind::kApicAccess,
                           .linear = linear,
                           .physical = physical,
-                          .is_linear_access = false};
+                          .is_linear_access = is_linear_access};
 }
 
 }  // namespace nvmx::sim

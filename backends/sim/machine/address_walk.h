@@ -74,7 +74,6 @@ class AddressWalk {
                                                  AccessKind kind, const PagingWalk& walk);
   std::optional<TranslationFault> SetEptFlags(const EptWalk& walk,
                                               const GuestPhysicalAccess& access);
-  std::optional<TranslationFault> ReportApicAccess(uint64_t physical, uint64_t linear) const;
   EptWalk WalkEptFromNearest(uint64_t guest_physical) const;
   void RememberEpt(uint64_t guest_physical, const EptWalk& walk, const Mapping& mapping);
   TranslationFault PageFault(uint64_t linear, AccessKind kind, uint32_t more);
@@ -85,6 +84,13 @@ class AddressWalk {
   const TranslationContext& context_;
   const Trace* trace_;
 };
+
+// An access that translation has brought to `physical`: the report if that is the APIC-access page.
+// An access to paging structures is reported with EPT only, where it is a guest-physical access.
+// SDM Vol. 3C, 30.4.6 "APIC Accesses Not Directly Resulting From Linear Addresses".
+std::optional<TranslationFault> ReportApicAccess(const TranslationContext& context,
+                                                 uint64_t physical, uint64_t linear,
+                                                 bool is_linear_access);
 
 }  // namespace nvmx::sim
 

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "backends/sim/machine/memory.h"
 
+#include <array>
 #include <numeric>
 #include <span>
 #include <vector>
@@ -142,6 +143,122 @@ TEST_F(MemoryTest, RestoringOneWindowLeavesTheOtherAlone) {
   Write(kSecond, 5);
   memory_.RestoreWindow(0, *snapshot);
   EXPECT_EQ(Read(kSecond), 5u);
+}
+
+TEST_F(MemoryTest, APageWrittenAfterASnapshotOfAnEmptyWindowIsRestoredToZero) {
+  const auto snapshot = memory_.SaveWindow(0);
+  Write(kBase, 7);
+  memory_.RestoreWindow(0, *snapshot);
+  EXPECT_EQ(Read(kBase), 0u);
+}
+
+// --- Clear
+
+TEST_F(MemoryTest, ClearingZeroesAllWindowsAndTheirDigests) {
+  const uint64_t empty = memory_.WindowDigest(1);
+  Write(kBase, 1);
+  Write(kSecond, 2);
+  memory_.WindowDigest(1);
+  memory_.Clear();
+  EXPECT_EQ(Read(kBase), 0u);
+  EXPECT_EQ(Read(kSecond), 0u);
+  EXPECT_EQ(memory_.WindowDigest(1), empty);
+  Write(kSecond, 2);
+  EXPECT_NE(memory_.WindowDigest(1), empty);
+}
+
+TEST_F(MemoryTest, ASnapshotAfterClearingHoldsWhatWasWrittenSince) {
+  Write(kBase, 1);
+  memory_.Clear();
+  Write(kBase + kPageSize, 2);
+  const auto snapshot = memory_.SaveWindow(0);
+  Write(kBase, 3);
+  Write(kBase + kPageSize, 4);
+  memory_.RestoreWindow(0, *snapshot);
+  EXPECT_EQ(Read(kBase), 0u);
+  EXPECT_EQ(Read(kBase + kPageSize), 2u);
+}
+
+// --- The physical address space
+
+class PhysicalMemoryTest : public MemoryTest {
+ protected:
+  static constexpr uint64_t kHost = 0x8000'0000;
+  PhysicalMemoryTest() { memory_.MapHostPages(kHost, std::as_writable_bytes(std::span(host_))); }
+  uint64_t ReadPhysical(uint64_t address) const {
+    uint64_t value = 0xBAD;
+    memory_.ReadPhysical(address, std::as_writable_bytes(std::span(&value, 1)));
+    return value;
+  }
+  void WritePhysical(uint64_t address, uint64_t value) {
+    memory_.WritePhysical(address, std::as_bytes(std::span(&value, 1)));
+  }
+  alignas(kPageSize) std::array<uint64_t, 2 * kPageSize / 8> host_{};
+};
+
+TEST_F(PhysicalMemoryTest, WindowsArePartOfIt) {
+  WritePhysical(kBase + 8, 5);
+  EXPECT_EQ(Read(kBase + 8), 5u);
+  EXPECT_EQ(ReadPhysical(kBase + 8), 5u);
+  EXPECT_EQ(memory_.Load<uint32_t>(kBase + 8), 5u);
+  memory_.Store<uint16_t>(kBase + 12, 7);
+  EXPECT_EQ(Read(kBase + 8), uint64_t{7} << 32 | 5);
+}
+
+TEST_F(PhysicalMemoryTest, HostPagesAnswerFromTheCallersStorage) {
+  host_[1] = 5;
+  EXPECT_EQ(ReadPhysical(kHost + 8), 5u);
+  WritePhysical(kHost + kPageSize, 6);
+  EXPECT_EQ(host_[kPageSize / 8], 6u);
+  memory_.Store<uint64_t>(kHost, 9);
+  EXPECT_EQ(host_[0], 9u);
+}
+
+TEST_F(PhysicalMemoryTest, GuestsDoNotOwnHostPages) {
+  EXPECT_FALSE(memory_.IsBacked(kHost, 8));
+  EXPECT_FALSE(Write(kHost, 5));
+  EXPECT_EQ(host_[0], 0u);
+}
+
+TEST_F(PhysicalMemoryTest, SeveralRangesOfHostPagesAreKeptApart) {
+  alignas(kPageSize) std::array<uint64_t, kPageSize / 8> more{};
+  memory_.MapHostPages(kHost + 0x10000, std::as_writable_bytes(std::span(more)));
+  WritePhysical(kHost + 0x10000, 3);
+  EXPECT_EQ(more[0], 3u);
+  EXPECT_EQ(host_[0], 0u);
+}
+
+TEST_F(PhysicalMemoryTest, WhatNothingAnswersForReadsAsOnesAndIgnoresWrites) {
+  const uint64_t end = kBase + 2 * lhv::kWindowBytes;
+  for (uint64_t address : {uint64_t{0}, kBase - 8, end, kHost - 8, kHost + 2 * kPageSize}) {
+    WritePhysical(address, 0);
+    EXPECT_EQ(ReadPhysical(address), ~uint64_t{0}) << address;
+    EXPECT_EQ(memory_.Load<uint64_t>(address), ~uint64_t{0}) << address;
+  }
+}
+
+TEST_F(PhysicalMemoryTest, EachByteIsAnsweredForByItself) {
+  const uint64_t end = kBase + 2 * lhv::kWindowBytes;
+  WritePhysical(end - 4, 0x1122'3344'5566'7788);
+  EXPECT_EQ(ReadPhysical(end - 4), 0xFFFF'FFFF'5566'7788u);
+  WritePhysical(kBase - 4, 0x1122'3344'5566'7788);
+  EXPECT_EQ(ReadPhysical(kBase - 4), 0x1122'3344'FFFF'FFFFu);
+}
+
+TEST_F(PhysicalMemoryTest, WritesOfTheProcessorCountInDigestAndSnapshot) {
+  const uint64_t empty = memory_.WindowDigest(0);
+  const auto snapshot = memory_.SaveWindow(0);
+  memory_.Store<uint64_t>(kBase, 5);
+  EXPECT_NE(memory_.WindowDigest(0), empty);
+  memory_.RestoreWindow(0, *snapshot);
+  EXPECT_EQ(Read(kBase), 0u);
+  EXPECT_EQ(memory_.WindowDigest(0), empty);
+}
+
+TEST_F(PhysicalMemoryTest, ClearingLeavesHostPagesAlone) {
+  host_[0] = 5;
+  memory_.Clear();
+  EXPECT_EQ(ReadPhysical(kHost), 5u);
 }
 
 }  // namespace

@@ -94,12 +94,8 @@ Fault Mmu::Translate(const TranslationContext& context, uint64_t linear, AccessK
     fault = AddressWalk(memory_, capabilities_, context, &trace).Linear(linear, kind, mapping);
     physical = mapping.At(linear);
   }
-  if (!fault && context.virtualize_apic_accesses &&
-      PageBase(physical) == PageBase(context.apic_access_address)) {
-    fault = TranslationFault{
-        .kind = TranslationFault::Kind::kApicAccess, .linear = linear, .physical = physical};
-  }
-  return fault;
+  if (fault) return fault;
+  return ReportApicAccess(context, physical, linear, true);
 }
 
 Fault Mmu::TranslateAll(const TranslationContext& context, uint64_t linear, AccessKind kind,
@@ -185,6 +181,8 @@ Mmu::PdpteLoad Mmu::LoadPdptes(const TranslationContext& context, uint64_t cr3) 
                      .GuestPhysical({table, EptEntry::kRead, EptViolation::kRead, 0}, mapping);
     if (load.fault) return load;
     physical = mapping.At(table);
+    load.fault = ReportApicAccess(context, physical, 0, false);
+    if (load.fault) return load;
   }
   memory_.ReadPhysical(physical, std::as_writable_bytes(std::span(load.pdptes)));
   const auto width = static_cast<unsigned>(capabilities_.physical_address_width);

@@ -4,16 +4,14 @@
 #include <utility>
 
 #include "backends/sim/machine/guest_tables.h"
+#include "backends/sim/machine/initial_state.h"
 #include "backends/sim/machine/processor_profile.h"
 #include "core/nested/guest_nmi.h"
 #include "core/nested/hypervisor.h"
 #include "core/nested/offered_capabilities.h"
 #include "core/nested/vmcs02.h"
 #include "core/vmx/controls.h"
-#include "core/x86/control_registers.h"
-#include "core/x86/efer.h"
 #include "core/x86/general_register.h"
-#include "core/x86/memory_type.h"
 #include "core/x86/rflags.h"
 #include "lhv/layout.h"
 #include "xxhash.h"
@@ -35,54 +33,6 @@ uint64_t DigestOf(const T& value) {
   return XXH3_64bits(&value, sizeof value);
 }
 
-void WriteSegment(Processor& processor, VmcsField selector, uint64_t value, uint32_t rights) {
-  // The four fields of a segment register have the same index in their groups.
-  const uint32_t index = Encoding(selector) & 0x3FF;
-  processor.VmcsWrite(selector, value);
-  processor.VmcsWrite(static_cast<VmcsField>(Encoding(VmcsField::kGuestEsLimit) + index),
-                      selector == VmcsField::kGuestTrSelector ? kGuestTssLimit : 0xFFFFFFFF);
-  processor.VmcsWrite(static_cast<VmcsField>(Encoding(VmcsField::kGuestEsAccessRights) + index),
-                      rights);
-}
-
-// L1 as its loader leaves it: 64-bit mode, paging on, VMX allowed, interrupts off.
-void WriteInitialL1State(Processor& processor, uint32_t cpu) {
-  constexpr uint32_t kData = 0xC093;
-  constexpr uint32_t kCode64 = 0xA09B;
-  constexpr uint32_t kBusyTss = 0x8B;
-  constexpr uint32_t kUnusable = 0x10000;
-  for (VmcsField selector :
-       {VmcsField::kGuestEsSelector, VmcsField::kGuestSsSelector, VmcsField::kGuestDsSelector,
-        VmcsField::kGuestFsSelector, VmcsField::kGuestGsSelector}) {
-    WriteSegment(processor, selector, lhv::kDataSelector, kData);
-  }
-  WriteSegment(processor, VmcsField::kGuestCsSelector, lhv::kCodeSelector, kCode64);
-  WriteSegment(processor, VmcsField::kGuestTrSelector, lhv::kTssSelector, kBusyTss);
-  WriteSegment(processor, VmcsField::kGuestLdtrSelector, 0, kUnusable);
-  const uint64_t window = lhv::WindowOf(cpu);
-  const struct {
-    VmcsField field;
-    uint64_t value;
-  } kRest[] = {
-      {VmcsField::kGuestCr0, Cr0::kPe | Cr0::kEt | Cr0::kNe | Cr0::kPg},
-      {VmcsField::kGuestCr3, window + lhv::kPageTableOffset},
-      {VmcsField::kGuestCr4, Cr4::kPae | Cr4::kVmxe},
-      {VmcsField::kGuestIa32Efer, Efer::kLme | Efer::kLma},
-      {VmcsField::kGuestIa32Pat, kPatReset},
-      {VmcsField::kGuestDr7, Dr7::kInit},
-      {VmcsField::kVmcsLinkPointer, kNoVmcs},
-      {VmcsField::kGuestRflags, 0x2},
-      {VmcsField::kGuestRsp, window + lhv::kL1StackTop},
-      {VmcsField::kGuestRip, lhv::kL1CodeBase},
-      {VmcsField::kGuestTrBase, window + lhv::kTssOffset},
-      {VmcsField::kGuestIdtrBase, window + lhv::kL1IdtOffset},
-      {VmcsField::kGuestIdtrLimit, kGuestIdtLimit},
-      {VmcsField::kGuestGdtrBase, window + lhv::kGdtOffset},
-      {VmcsField::kGuestGdtrLimit, kGuestGdtLimit},
-  };
-  for (const auto& row : kRest) processor.VmcsWrite(row.field, row.value);
-}
-
 }  // namespace
 
 SimCpu::SimCpu(uint32_t index, const Parts& parts)
@@ -102,7 +52,7 @@ SimCpu::SimCpu(uint32_t index, const Parts& parts)
   InitializeVcpuState(vcpu_state_, OfferedCapabilities(processor_.capabilities()));
   processor_.MakeCurrent(VmcsRole::kVmcs01);
   InitializeVmcs01Controls(vcpu_);
-  WriteInitialL1State(processor_, index);
+  WriteInitialGuestState(processor_, index);
   processor_.EnterGuest();
   fiber_.Start(&SimCpu::FiberMain, this);
   fiber_.Resume();

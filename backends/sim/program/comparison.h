@@ -1,0 +1,82 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// One program on the reference and on the core: do they look the same from inside?
+#ifndef NVMX_BACKENDS_SIM_PROGRAM_COMPARISON_H_
+#define NVMX_BACKENDS_SIM_PROGRAM_COMPARISON_H_
+
+#include <cstddef>
+#include <cstdint>
+#include <optional>
+#include <string>
+
+#include "backends/sim/program/native_machine.h"
+#include "backends/sim/program/nested_machine.h"
+#include "backends/sim/program/program_result.h"
+#include "lhv/assembled.h"
+#include "lhv/observation.h"
+
+namespace nvmx::sim {
+
+// The first place where two runs differ.
+struct Difference {
+  uint32_t cpu = 0;
+  // Where in the logs of that CPU; nothing where a log has ended.
+  size_t position = 0;
+  std::optional<lhv::Observation> reference, nested;
+  CpuEnd reference_end = CpuEnd::kComplete;
+  CpuEnd nested_end = CpuEnd::kComplete;
+};
+
+// The first difference by CPU; nothing if there is none.
+std::optional<Difference> FirstDifference(const ProgramResult& reference,
+                                          const ProgramResult& nested);
+
+enum class Likeness : uint8_t {
+  kSame,
+  // The program depends on stale translations: the reference itself gives two logs, one for each
+  // policy, and the core gives one of them,
+  kSameAsOnePolicy,
+  // or another, which can be as right: a processor may keep some translations and drop others.
+  kTlbDependent,
+  // The table of declared differences has it.
+  kDeclared,
+  kDifferent,
+};
+const char* Name(Likeness likeness);
+
+struct Comparison {
+  Likeness likeness = Likeness::kSame;
+  ProgramResult keep;   // the reference, with each policy of its TLB
+  ProgramResult evict;
+  ProgramResult nested;
+  // Unless the likeness is kSame: between `keep` and `nested`.
+  std::optional<Difference> difference;
+  // Of kDeclared: the row's name.
+  std::string declared;
+
+  bool reference_is_ambiguous() const { return ambiguous; }
+  bool ambiguous = false;
+  // Neither the same nor explained.
+  bool IsDefect() const { return likeness == Likeness::kDifferent; }
+};
+
+// The machines for programs with one number of CPUs, used again for each program.
+class Comparer {
+ public:
+  explicit Comparer(uint32_t cpus, const Variant& variant = *FindVariant("correct"));
+
+  // The program has as many CPUs. The result's memory is used again.
+  void Compare(const lhv::GuestProgram& program, Comparison& result);
+
+  void RememberSetup(const lhv::GuestProgram& program);
+  void set_step_limit(uint64_t steps);
+  NestedMachine& nested() { return nested_; }
+
+ private:
+  NativeMachine keep_, evict_;
+  NestedMachine nested_;
+};
+
+}  // namespace nvmx::sim
+
+#endif  // NVMX_BACKENDS_SIM_PROGRAM_COMPARISON_H_

@@ -1,0 +1,52 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "backends/sim/program/declared_differences.h"
+
+#include "backends/sim/machine/l0_memory.h"
+#include "core/x86/exception.h"
+
+namespace nvmx::sim {
+namespace {
+
+// The reference goes on where the core raises #GP(0), and the address is one of L0's: one that an
+// operation of the program names, or that it has put into a paging structure.
+bool IsAccessToL0Memory(const lhv::GuestProgram& program, const Comparison& comparison) {
+  const Difference& difference = *comparison.difference;
+  if (!difference.nested || difference.nested->kind != lhv::ObservationKind::kFault ||
+      difference.nested->selector != static_cast<uint8_t>(Vector::kGeneralProtection) ||
+      difference.nested->value != 0) {
+    return false;
+  }
+  const auto is_l0 = [](uint64_t value) {
+    constexpr uint64_t kPhysicalAddress = (uint64_t{1} << 40) - 1;
+    return (value & kPhysicalAddress) >= L0Memory::kBase;
+  };
+  for (const lhv::CpuProgram& cpu : program.cpus) {
+    for (const std::vector<lhv::Operation>* code : {&cpu.l1, &cpu.l2}) {
+      for (const lhv::Operation& operation : *code) {
+        if (is_l0(operation.value) || is_l0(operation.extra)) return true;
+      }
+    }
+  }
+  return false;
+}
+
+constexpr DeclaredDifference kRows[] = {
+#define NVMX_DECLARED_DIFFERENCE(name, matches, reason) {name, reason, matches},
+#include "backends/sim/program/declared_differences.def"
+#undef NVMX_DECLARED_DIFFERENCE
+};
+
+}  // namespace
+
+std::span<const DeclaredDifference> AllDeclaredDifferences() { return kRows; }
+
+const DeclaredDifference* FindDeclaredDifference(const lhv::GuestProgram& program,
+                                                 const Comparison& comparison) {
+  if (!comparison.difference) return nullptr;
+  for (const DeclaredDifference& row : kRows) {
+    if (row.matches(program, comparison)) return &row;
+  }
+  return nullptr;
+}
+
+}  // namespace nvmx::sim

@@ -1,0 +1,60 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "backends/sim/program/native_machine.h"
+
+#include "backends/sim/machine/initial_state.h"
+#include "backends/sim/program/offered_profile.h"
+
+namespace nvmx::sim {
+
+class NativeMachine::NativeCpu final : public ProgramCpu {
+ public:
+  explicit NativeCpu(const Parts& parts) : ProgramCpu(parts), at_reset_(processor().state()) {
+    at_reset_.switched = InitialRegisters(index());
+  }
+
+  void Reset() {
+    processor().state() = at_reset_;
+    pending() = {};
+  }
+
+ private:
+  // There is no L0.
+  void RunRoot() override {}
+  void EntryRefused(const char*) override {}
+
+  ProcessorState at_reset_;
+};
+
+NativeMachine::NativeMachine(uint32_t cpus, TlbPolicy policy) : ProgramMachine(cpus) {
+  const Capabilities capabilities = OfferedProfile();
+  const ProcessorOptions options{.native = true,
+                                 .ticks_per_instruction = kTicksPerInstruction,
+                                 .keep_translations = policy == TlbPolicy::kKeep};
+  for (uint32_t index = 0; index < cpus; ++index) {
+    cpus_.push_back(std::make_unique<NativeCpu>(
+        ProgramCpu::Parts{index, memory(), *this, capabilities, options}));
+  }
+}
+
+NativeMachine::~NativeMachine() = default;
+
+ProgramCpu& NativeMachine::cpu(uint32_t index) { return *cpus_[index]; }
+
+void NativeMachine::Reset() {
+  for (const std::unique_ptr<NativeCpu>& cpu : cpus_) cpu->Reset();
+}
+
+bool NativeMachine::Turn(uint32_t index) { return cpus_[index]->Turn(); }
+
+CpuEnd NativeMachine::End(uint32_t index) { return cpus_[index]->End(); }
+
+void NativeMachine::SaveStart() {
+  start_ = std::make_unique<ProcessorState>(cpus_[0]->processor().state());
+}
+
+void NativeMachine::RestoreStart() {
+  cpus_[0]->processor().state() = *start_;
+  cpus_[0]->pending() = {};
+}
+
+}  // namespace nvmx::sim

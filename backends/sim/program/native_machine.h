@@ -1,0 +1,41 @@
+// SPDX-License-Identifier: Apache-2.0
+#ifndef NVMX_BACKENDS_SIM_PROGRAM_NATIVE_MACHINE_H_
+#define NVMX_BACKENDS_SIM_PROGRAM_NATIVE_MACHINE_H_
+
+#include <cstdint>
+#include <memory>
+#include <vector>
+
+#include "backends/sim/program/program_machine.h"
+
+namespace nvmx::sim {
+
+enum class TlbPolicy : uint8_t {
+  kKeep,       // translations stay until something drops them
+  kEvictAtOnce,
+};
+
+// The reference: guest programs on simulated CPUs that have natively what the core offers L1.
+class NativeMachine final : public ProgramMachine {
+ public:
+  // 1 to kMostCpus CPUs.
+  NativeMachine(uint32_t cpus, TlbPolicy policy);
+  ~NativeMachine() override;
+
+ private:
+  class NativeCpu;
+
+  ProgramCpu& cpu(uint32_t index) override;
+  void Reset() override;
+  bool Turn(uint32_t index) override;
+  CpuEnd End(uint32_t index) override;
+  void SaveStart() override;
+  void RestoreStart() override;
+
+  std::vector<std::unique_ptr<NativeCpu>> cpus_;
+  std::unique_ptr<ProcessorState> start_;
+};
+
+}  // namespace nvmx::sim
+
+#endif  // NVMX_BACKENDS_SIM_PROGRAM_NATIVE_MACHINE_H_

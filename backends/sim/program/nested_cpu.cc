@@ -1,0 +1,168 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "backends/sim/program/nested_cpu.h"
+
+#include <cstring>
+
+#include "absl/strings/str_cat.h"
+#include "backends/sim/machine/initial_state.h"
+#include "core/nested/hypervisor.h"
+#include "core/nested/offered_capabilities.h"
+#include "core/nested/vmcs02.h"
+
+namespace nvmx::sim {
+
+NestedCpu::NestedCpu(const Parts& parts, const L0Parts& l0)
+    : ProgramCpu(parts),
+      memory_(parts.memory),
+      l0_memory_(l0.memory),
+      l0_bus_(l0.bus),
+      vcpu_{ports(),
+            l0.system,
+            cells_,
+            vcpu_state_,
+            l0.variant.quiesce,
+            l0.variant.choreography,
+            *this,
+            l0.memory.HostPagesOf(parts.index)},
+      at_reset_(processor().state()) {
+  if (l0.has_fiber) fiber_ = std::make_unique<Fiber>();
+}
+
+void NestedCpu::Reset() {
+  pending() = {};
+  waiting_ = false;
+  defect_.clear();
+  processor().state() = at_reset_;
+  l0_memory_.ClearHostPages(index());
+  std::memset(cells_.guest_nmis_pending.bytes().data(), 0, sizeof(uint64_t));
+  vcpu_state_ = {};
+  InitializeVcpuState(vcpu_state_, OfferedCapabilities(processor().capabilities()));
+  processor().MakeCurrent(VmcsRole::kVmcs01);
+  InitializeVmcs01Controls(vcpu_);
+  l0_memory_.ConfigureVmcs01(vcpu_);
+  WriteInitialGuestState(processor(), index());
+  try {
+    processor().EnterGuest();
+  } catch (const L0Stopped&) {
+    // L1 never starts; `defect_` says why.
+  }
+  if (fiber_) fiber_->Start(&NestedCpu::FiberMain, this);
+}
+
+NestedCpu::L0State NestedCpu::SaveL0State() const {
+  return {vcpu_state_, cells_.guest_nmis_pending.Peek()};
+}
+
+void NestedCpu::RestoreL0State(const L0State& state) {
+  pending() = {};
+  waiting_ = false;
+  defect_.clear();
+  vcpu_state_ = state.vcpu;
+  std::memcpy(cells_.guest_nmis_pending.bytes().data(), &state.guest_nmis_pending,
+              sizeof state.guest_nmis_pending);
+}
+
+// --- Control
+
+bool NestedCpu::Run() { return Resume(Command::kTurn); }
+
+bool NestedCpu::RunL0Only() {
+  if (waiting_ ? !CanGoOn() : !pending().nmi) return false;
+  return Resume(Command::kEventsOnly);
+}
+
+bool NestedCpu::CanGoOn() const {
+  const bool nmi_is_due = pending().nmi && processor().state().nmi_blocked == 0;
+  return wait_.Holds() || nmi_is_due;
+}
+
+bool NestedCpu::Resume(Command command) {
+  if (!defect_.empty()) return false;
+  if (!fiber_) return Obey(command);
+  if (waiting_ && !CanGoOn()) return false;
+  if (!waiting_) command_ = command;
+  moved_ = false;
+  const bool waited = waiting_;
+  fiber_->Resume();
+  return moved_ || waited || waiting_;
+}
+
+bool NestedCpu::Obey(Command command) {
+  try {
+    return command == Command::kTurn ? Turn() : TakeEvent();
+  } catch (const L0Stopped&) {
+    return true;
+  }
+}
+
+void NestedCpu::FiberMain(void* self) { static_cast<NestedCpu*>(self)->RunFiber(); }
+
+void NestedCpu::RunFiber() {
+  for (;;) {
+    moved_ = Obey(command_);
+    fiber_->Suspend();
+  }
+}
+
+void NestedCpu::SpinUntil(const SpinCondition& condition) {
+  while (!condition.Holds()) {
+    // Nobody else is there who could end it.
+    if (!fiber_) StopL0(absl::StrCat("L0 waits for ever for ", condition.cell->name()));
+    wait_ = condition;
+    waiting_ = true;
+    fiber_->Suspend();
+    waiting_ = false;
+    TakeNmiInRoot();
+  }
+}
+
+void NestedCpu::TakeNmiInRoot() {
+  if (!pending().nmi || processor().state().nmi_blocked != 0) return;
+  pending().nmi = false;
+  processor().state().nmi_blocked = 1;
+  HandleHostNmi(vcpu_);
+  processor().state().nmi_blocked = 0;
+}
+
+void NestedCpu::StopL0(const std::string& defect) {
+  defect_ = defect;
+  throw L0Stopped{};
+}
+
+CpuEnd NestedCpu::EndOfRun() const {
+  if (!defect_.empty()) return CpuEnd::kL0Failed;
+  return waiting_ ? CpuEnd::kStuck : End();
+}
+
+// --- Platform
+
+void NestedCpu::RunRoot() {
+  vcpu_state_.registers = processor().state().registers;
+  vcpu_state_.cr2 = processor().state().cr2;
+  HandleVmExit(vcpu_, RawExit::FromHardware(processor().Current()));
+  processor().state().registers = vcpu_state_.registers;
+  processor().state().cr2 = vcpu_state_.cr2;
+  processor().EnterGuest();
+}
+
+void NestedCpu::EntryRefused(const char* rule) {
+  StopL0(absl::StrCat("the processor refuses L0's VM entry: ", rule));
+}
+
+// --- Ports
+
+void NestedCpu::UnblockNmi() {
+  processor().state().nmi_blocked = 0;
+  TakeNmiInRoot();
+}
+
+void NestedCpu::Invalidate(const Invalidation&) {}
+
+void NestedCpu::WriteXcr0(uint64_t value) { processor().state().xcr0 = value; }
+
+void NestedCpu::Record(TraceKind kind, uint64_t first, uint64_t second) {
+  if (kind != TraceKind::kAssertionFailed || !defect_.empty()) return;
+  defect_ = absl::StrCat("L0 asserts: ", first, ", ", second);
+}
+
+}  // namespace nvmx::sim

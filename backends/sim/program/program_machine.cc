@@ -1,0 +1,123 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "backends/sim/program/program_machine.h"
+
+#include <algorithm>
+
+#include "backends/sim/machine/guest_tables.h"
+#include "lhv/layout.h"
+
+namespace nvmx::sim {
+
+ProgramMachine::ProgramMachine(uint32_t cpus) : cpu_count_(cpus), memory_(cpus) {}
+
+void ProgramMachine::Run(const lhv::GuestProgram& program, ProgramResult& result) {
+  Load(program);
+  result.cpus.resize(cpu_count_);
+  RunToTheEnd();
+  result.steps = 0;
+  for (uint32_t index = 0; index < cpu_count_; ++index) {
+    result.cpus[index].end = End(index);
+    result.cpus[index].log.swap(cpu(index).log());
+    result.steps += cpu(index).steps();
+  }
+  result.defect = Defect();
+}
+
+void ProgramMachine::Load(const lhv::GuestProgram& program) {
+  if (StartsLikeTheRemembered(program)) {
+    if (!window_is_remembered_) RememberSetup(lhv::GuestProgram(remembered_->program));
+    memory_.RestoreWindow(0, *remembered_->window);
+    WriteBlocks(program, remembered_->program.cpus[0].memory.size());
+    cpu(0).Load(program.cpus[0], remembered_->steps);
+    cpu(0).log() = remembered_->log;
+    RestoreStart();
+    return;
+  }
+  window_is_remembered_ = false;
+  LoadFromReset(program);
+}
+
+void ProgramMachine::LoadFromReset(const lhv::GuestProgram& program) {
+  memory_.Clear();
+  for (uint32_t index = 0; index < cpu_count_; ++index) {
+    WriteGuestTables(memory_, index);
+    cpu(index).Load(program.cpus[index]);
+  }
+  WriteBlocks(program, 0);
+  Reset();
+  // Each setup runs alone.
+  for (uint32_t index = 0; index < cpu_count_; ++index) {
+    while (!cpu(index).IsBehindSetup() && cpu(index).steps() < step_limit_ && Turn(index)) {
+    }
+  }
+}
+
+void ProgramMachine::WriteBlocks(const lhv::GuestProgram& program, size_t first) {
+  for (uint32_t index = 0; index < cpu_count_; ++index) {
+    const std::vector<lhv::MemoryBlock>& blocks = program.cpus[index].memory;
+    for (size_t block = first; block < blocks.size(); ++block) {
+      memory_.Write(lhv::WindowOf(index) + blocks[block].offset, blocks[block].bytes);
+    }
+  }
+}
+
+bool ProgramMachine::StartsLikeTheRemembered(const lhv::GuestProgram& program) const {
+  if (!remembered_) return false;
+  const lhv::CpuProgram& cpu = program.cpus[0];
+  const lhv::CpuProgram& first = remembered_->program.cpus[0];
+  return cpu.run_begin == first.run_begin && cpu.memory.size() >= first.memory.size() &&
+         std::equal(first.l1.begin(), first.l1.end(), cpu.l1.begin()) &&
+         std::equal(first.memory.begin(), first.memory.end(), cpu.memory.begin(),
+                    [](const lhv::MemoryBlock& a, const lhv::MemoryBlock& b) {
+                      return a.offset == b.offset && a.bytes == b.bytes;
+                    });
+}
+
+void ProgramMachine::RememberSetup(const lhv::GuestProgram& program) {
+  LoadFromReset(program);
+  remembered_ = std::make_unique<RememberedSetup>();
+  remembered_->program = program;
+  lhv::CpuProgram& first = remembered_->program.cpus[0];
+  first.l1.resize(first.run_begin);
+  remembered_->window = memory_.SaveWindow(0);
+  remembered_->log = cpu(0).log();
+  remembered_->steps = cpu(0).steps();
+  SaveStart();
+  window_is_remembered_ = true;
+}
+
+void ProgramMachine::RunToTheEnd() {
+  for (;;) {
+    bool moved = false;
+    uint64_t steps = 0;
+    for (uint32_t index = 0; index < cpu_count_; ++index) {
+      if (Turn(index)) moved = true;
+      steps += cpu(index).steps();
+    }
+    if (steps >= step_limit_ || (!moved && !PassTime())) return;
+  }
+}
+
+bool ProgramMachine::PassTime() {
+  bool passed = false;
+  for (uint32_t index = 0; index < cpu_count_; ++index) {
+    if (cpu(index).processor().PassTimeToTimer()) passed = true;
+  }
+  return passed;
+}
+
+void ProgramMachine::SendIpi(uint32_t from, uint64_t interrupt_command) {
+  using lhv::InterruptCommand;
+  const uint64_t mode = interrupt_command & InterruptCommand::kDeliveryMode;
+  const uint64_t shorthand = interrupt_command & InterruptCommand::kShorthand;
+  const uint64_t destination = interrupt_command >> InterruptCommand::kDestinationShift;
+  for (uint32_t index = 0; index < cpu_count_; ++index) {
+    const bool addressed = shorthand == InterruptCommand::kAllExcludingSelf ? index != from
+                           : shorthand == InterruptCommand::kSelf           ? index == from
+                                                                            : index == destination;
+    if (!addressed) continue;
+    cpu(index).ReceiveIpi(mode, static_cast<uint8_t>(interrupt_command & InterruptCommand::kVector));
+  }
+}
+
+}  // namespace nvmx::sim

@@ -1,0 +1,83 @@
+// SPDX-License-Identifier: Apache-2.0
+#ifndef NVMX_BACKENDS_SIM_PROGRAM_PROGRAM_MACHINE_H_
+#define NVMX_BACKENDS_SIM_PROGRAM_PROGRAM_MACHINE_H_
+
+#include <cstddef>
+#include <cstdint>
+#include <memory>
+#include <vector>
+
+#include "backends/sim/machine/memory.h"
+#include "backends/sim/program/program_cpu.h"
+#include "backends/sim/program/program_result.h"
+#include "lhv/assembled.h"
+
+namespace nvmx::sim {
+
+// Something that runs guest programs, one after the other. What a program sees follows from the
+// program alone: the CPUs take turns, one instruction each, in order; an NMI or an interrupt is
+// taken before the first instruction that nothing keeps it from.
+class ProgramMachine : protected ProgramBus {
+ public:
+  virtual ~ProgramMachine() = default;
+  ProgramMachine(const ProgramMachine&) = delete;
+
+  static constexpr uint32_t kMostCpus = 8;
+  static constexpr uint64_t kDefaultStepLimit = 200'000;
+  void set_step_limit(uint64_t steps) { step_limit_ = steps; }
+
+  // Runs the program from the reset of the machine on. It has one CPU program for each CPU of the
+  // machine; the result's memory is used again.
+  void Run(const lhv::GuestProgram& program, ProgramResult& result);
+
+  // From now on a program with one CPU whose setup and first memory blocks are those of `program`
+  // starts behind the setup, in the state that it left. The setup must not read other blocks.
+  void RememberSetup(const lhv::GuestProgram& program);
+
+ protected:
+  explicit ProgramMachine(uint32_t cpus);
+
+  uint32_t cpu_count() const { return cpu_count_; }
+  Memory& memory() { return memory_; }
+
+  virtual ProgramCpu& cpu(uint32_t index) = 0;
+  // Puts the CPUs into the state in which the loader of the guest program leaves them.
+  virtual void Reset() = 0;
+  // Gives the CPU its turn. False if it did not move.
+  virtual bool Turn(uint32_t index) = 0;
+  // How a CPU stands that cannot move.
+  virtual CpuEnd End(uint32_t index) = 0;
+  // What went wrong with L0; empty if nothing did.
+  virtual std::string Defect() { return {}; }
+  // Everything about CPU 0 that is not in its window.
+  virtual void SaveStart() = 0;
+  virtual void RestoreStart() = 0;
+
+ private:
+  void SendIpi(uint32_t from, uint64_t interrupt_command) override;
+  void Load(const lhv::GuestProgram& program);
+  void LoadFromReset(const lhv::GuestProgram& program);
+  bool StartsLikeTheRemembered(const lhv::GuestProgram& program) const;
+  void WriteBlocks(const lhv::GuestProgram& program, size_t first);
+  void RunToTheEnd();
+  // When no CPU can move: lets time pass until a timer expires. False if none runs.
+  bool PassTime();
+
+  const uint32_t cpu_count_;
+  Memory memory_;
+  uint64_t step_limit_ = kDefaultStepLimit;
+
+  struct RememberedSetup {
+    lhv::GuestProgram program;
+    std::unique_ptr<Memory::Snapshot> window;
+    std::vector<lhv::Observation> log;
+    uint64_t steps = 0;
+  };
+  std::unique_ptr<RememberedSetup> remembered_;
+  // The window has changed since the setup only by programs that began with it.
+  bool window_is_remembered_ = false;
+};
+
+}  // namespace nvmx::sim
+
+#endif  // NVMX_BACKENDS_SIM_PROGRAM_PROGRAM_MACHINE_H_

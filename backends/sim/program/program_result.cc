@@ -1,0 +1,45 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "backends/sim/program/program_result.h"
+
+#include <algorithm>
+
+namespace nvmx::sim {
+
+const char* Name(CpuEnd end) {
+  switch (end) {
+    case CpuEnd::kComplete:
+      return "complete";
+    case CpuEnd::kCompleteInL2:
+      return "complete, in L2";
+    case CpuEnd::kHalted:
+      return "halted";
+    case CpuEnd::kShutdown:
+      return "shut down";
+    case CpuEnd::kWaitsForSipi:
+      return "waits for a SIPI";
+    case CpuEnd::kLost:
+      return "at an address without code";
+    case CpuEnd::kStepLimit:
+      return "still running";
+    case CpuEnd::kStuck:
+      return "stuck in L0";
+    case CpuEnd::kL0Failed:
+      return "L0 failed";
+  }
+  return "?";
+}
+
+bool ProgramResult::IsComplete() const {
+  return defect.empty() && std::all_of(cpus.begin(), cpus.end(), [](const CpuResult& cpu) {
+           return cpu.end == CpuEnd::kComplete || cpu.end == CpuEnd::kCompleteInL2;
+         });
+}
+
+bool SameObservations(const ProgramResult& a, const ProgramResult& b) {
+  return std::equal(a.cpus.begin(), a.cpus.end(), b.cpus.begin(), b.cpus.end(),
+                    [](const CpuResult& x, const CpuResult& y) {
+                      return x.end == y.end && x.log == y.log;
+                    });
+}
+
+}  // namespace nvmx::sim

@@ -1,0 +1,49 @@
+// SPDX-License-Identifier: Apache-2.0
+#ifndef NVMX_BACKENDS_SIM_PROGRAM_PROGRAM_RESULT_H_
+#define NVMX_BACKENDS_SIM_PROGRAM_PROGRAM_RESULT_H_
+
+#include <cstdint>
+#include <string>
+#include <vector>
+
+#include "lhv/observation.h"
+
+namespace nvmx::sim {
+
+// How a CPU stands when the run of a guest program is over.
+enum class CpuEnd : uint8_t {
+  kComplete,      // L1 has no more operations
+  kCompleteInL2,  // L2 has none, and nothing makes it exit
+  kHalted,        // nothing wakes it
+  kShutdown,      // after a triple fault or a VMX abort
+  kWaitsForSipi,
+  kLost,       // at an address where there is no code, and nothing faults
+  kStepLimit,  // it would go on
+  kStuck,      // inside L0, which waits for what does not come
+  kL0Failed,   // L0 asserted something, or its VM entry was refused
+};
+
+const char* Name(CpuEnd end);
+
+struct CpuResult {
+  std::vector<lhv::Observation> log;
+  CpuEnd end = CpuEnd::kComplete;
+};
+
+// What came of a run.
+struct ProgramResult {
+  std::vector<CpuResult> cpus;
+  // Instructions and events of all CPUs.
+  uint64_t steps = 0;
+  // Of kL0Failed, and if L0's memory was damaged: what happened. Otherwise empty.
+  std::string defect;
+
+  bool IsComplete() const;
+};
+
+// Whether programs saw the same.
+bool SameObservations(const ProgramResult& a, const ProgramResult& b);
+
+}  // namespace nvmx::sim
+
+#endif  // NVMX_BACKENDS_SIM_PROGRAM_PROGRAM_RESULT_H_

@@ -1,0 +1,47 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "core/nested/entry_surroundings.h"
+
+#include "core/nested/entry_conditions.h"
+#include "core/nested/perf_global_ctrl.h"
+#include "core/nested/vcpu.h"
+#include "core/vmx/controls.h"
+#include "core/x86/efer.h"
+
+namespace nvmx {
+namespace {
+
+// A value in L1's memory, all ones where nothing answers; `unread` if the address is not one that
+// the checks let through, so that it is not used.
+template <typename T>
+T ReadOnPage(Vcpu& vcpu, uint64_t page, uint64_t offset, T unread) {
+  if (!IsPageAddress(vcpu.state.offered, page)) return unread;
+  T value;
+  if (!vcpu.ports.memory.ReadValue(GuestPhysicalAddress{page + offset}, value)) {
+    return static_cast<T>(~T{0});
+  }
+  return value;
+}
+
+}  // namespace
+
+EntrySurroundings ReadEntrySurroundings(Vcpu& vcpu) {
+  constexpr uint64_t kVtprOffset = 0x80;
+  const VmcsImage& v = vcpu.state.vmcs12;
+  EntrySurroundings e;
+  e.l1_in_ia32e_mode = (vcpu.ports.vmcs.Read(VmcsField::kGuestIa32Efer) & Efer::kLma) != 0;
+  e.current_vmcs = vcpu.state.current_vmcs;
+  if (HasPrimary(v, PrimaryProcessorBased::kUseTprShadow)) {
+    e.vtpr = ReadOnPage(vcpu, v.Get<VmcsField::kVirtualApicAddress>(), kVtprOffset, e.vtpr);
+  }
+  if (HasLinkedVmcs(v)) {
+    e.linked_revision =
+        ReadOnPage(vcpu, v.Get<VmcsField::kVmcsLinkPointer>(), 0, e.linked_revision);
+  }
+  if (HasExit(v, VmExit::kLoadIa32PerfGlobalCtrl) ||
+      HasEntry(v, VmEntry::kLoadIa32PerfGlobalCtrl)) {
+    e.perf_global_ctrl_reserved = ~PerfGlobalCtrlBits(vcpu.ports.cpu);
+  }
+  return e;
+}
+
+}  // namespace nvmx

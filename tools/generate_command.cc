@@ -1,0 +1,90 @@
+// SPDX-License-Identifier: Apache-2.0
+#include <cstdint>
+#include <cstdio>
+#include <fstream>
+#include <string>
+#include <vector>
+
+#include "absl/flags/declare.h"
+#include "absl/flags/flag.h"
+#include "absl/strings/str_cat.h"
+#include "absl/strings/str_format.h"
+#include "backends/sim/program/campaign.h"
+#include "backends/sim/program/comparison.h"
+#include "backends/sim/program/difference_text.h"
+#include "backends/sim/program/generator/generator.h"
+#include "backends/sim/program/shrink.h"
+#include "lhv/dump.h"
+#include "tools/command_line.h"
+#include "tools/commands.h"
+
+ABSL_DECLARE_FLAG(uint64_t, seed);
+ABSL_FLAG(uint64_t, first, 0, "the number of the first program");
+ABSL_FLAG(uint64_t, count, 1, "how many programs");
+ABSL_FLAG(std::string, topic, "", "only this topic; empty: one to three of all in each program");
+ABSL_FLAG(bool, compare, false,
+          "run each program on the reference and on the core, and print what differs");
+ABSL_FLAG(std::string, dump, "",
+          "a directory for the listings of the programs that show a difference, made small");
+
+namespace nvmx::tools {
+namespace {
+
+sim::GeneratorOptions OptionsFromFlags() {
+  return {.seed = absl::GetFlag(FLAGS_seed), .topic = absl::GetFlag(FLAGS_topic)};
+}
+
+// The smallest program found that differs in the same way.
+lhv::GuestProgram Smallest(const lhv::GuestProgram& program, const std::string& signature) {
+  sim::Comparer comparer(1);
+  sim::Comparison comparison;
+  return sim::Shrink(program, [&](const lhv::GuestProgram& candidate) {
+    comparer.Compare(candidate, comparison);
+    return comparison.IsDefect() && sim::SignatureOf(candidate, comparison) == signature;
+  });
+}
+
+void PrintFinding(const sim::GeneratorOptions& options, const sim::Finding& finding) {
+  lhv::GuestProgram program = sim::GenerateProgram(options, finding.number);
+  program = Smallest(program, finding.signature);
+  sim::Comparer comparer(1);
+  sim::Comparison comparison;
+  comparer.Compare(program, comparison);
+  absl::PrintF("\n%d programs differ like --seed %d --first %d\n  %s\n%s", finding.count,
+               options.seed, finding.number, finding.signature,
+               sim::DifferenceText(program, comparison));
+  const std::string directory = absl::GetFlag(FLAGS_dump);
+  if (directory.empty()) return;
+  const std::string path = absl::StrCat(directory, "/", options.seed, "-", finding.number, ".txt");
+  std::ofstream file(path);
+  file << lhv::Dump(program) << sim::DifferenceText(program, comparison);
+  absl::PrintF("  the program: %s%s\n", path, file ? "" : " (cannot be written)");
+}
+
+int PrintPrograms() {
+  const sim::GeneratorOptions options = OptionsFromFlags();
+  const uint64_t first = absl::GetFlag(FLAGS_first);
+  for (uint64_t number = first; number < first + absl::GetFlag(FLAGS_count); ++number) {
+    std::fputs(lhv::Dump(sim::GenerateProgram(options, number)).c_str(), stdout);
+  }
+  return kAsExpected;
+}
+
+}  // namespace
+
+int RunGenerate(const std::vector<std::string>& arguments) {
+  if (!arguments.empty()) return Complain("generate takes no arguments but flags");
+  if (absl::Status status = sim::CheckTopic(absl::GetFlag(FLAGS_topic)); !status.ok()) {
+    return Complain(absl::StrCat("--topic: ", std::string(status.message())));
+  }
+  if (!absl::GetFlag(FLAGS_compare)) return PrintPrograms();
+  const sim::CampaignResult result = sim::RunCampaign({.generator = OptionsFromFlags(),
+                                                       .first = absl::GetFlag(FLAGS_first),
+                                                       .count = absl::GetFlag(FLAGS_count),
+                                                       .progress = nullptr});
+  std::fputs(sim::CampaignText(result).c_str(), stdout);
+  for (const sim::Finding& finding : result.findings) PrintFinding(OptionsFromFlags(), finding);
+  return result.findings.empty() ? kAsExpected : kNotAsExpected;
+}
+
+}  // namespace nvmx::tools
