@@ -9,6 +9,7 @@
 #include "backends/sim/machine/vm_entry_checks.h"
 #include "core/vmx/controls.h"
 #include "core/vmx/interruptibility.h"
+#include "core/x86/control_registers.h"
 #include "core/x86/efer.h"
 #include "core/x86/rflags.h"
 #include "core/x86/segment.h"

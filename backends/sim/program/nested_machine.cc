@@ -11,7 +11,7 @@ namespace nvmx::sim {
 NestedMachine::NestedMachine(uint32_t cpus, const Variant& variant)
     : ProgramMachine(cpus), l0_memory_(memory(), cpus), variant_(variant) {
   system_.emplace(cpus);
-  const Capabilities capabilities = FullCapabilities();
+  const Capabilities capabilities = SimulatedCapabilities();
   const ProcessorOptions options{.ticks_per_instruction = kTicksPerInstruction};
   for (uint32_t index = 0; index < cpus; ++index) {
     cpus_.push_back(std::make_unique<NestedCpu>(
