@@ -278,7 +278,8 @@ TEST_F(InitSipi, InitToOthersReachesAllButTheSender) {
 
 TEST_F(InitSipi, ATripleFaultOfL1IsShutdownAndNoDefectOfL0) {
   ProgramRun run(Pair("nop", "run: [nop]"), 2);
-  // A handler that nothing led to.
+  // A handler that nothing led to: its IRET faults, and no exception finds a handler.
+  run.cpu(1).processor().state().switched.idtr_limit = 0;
   run.cpu(1).processor().Jump(lhv::HandlerAddress(lhv::kL1HandlerBase, 2));
   ASSERT_TRUE(run.ToTheEnd());
   EXPECT_FALSE(run.l0_failed());

@@ -35,20 +35,52 @@ Processor::Processor(Memory& memory, Platform& platform, const Capabilities& cap
       capabilities_(capabilities),
       options_(options),
       mmu_(memory, capabilities_) {
+  mmu_.KeepTranslations(options.keep_translations);
   state_.operation = options.native ? Operation::kOff : Operation::kRoot;
   state_.dr6 = Dr6::kInit;
   state_.vmxon_pointer = state_.current_vmcs_pointer = kNoVmcs;
   state_.xcr0 = 1;
 }
 
-lhv::EventFrame Processor::TopFrame(uint8_t) const {
-  const SavedFrame& frame = Stack().frames[Stack().count == 0 ? 0 : Stack().count - 1];
-  return {static_cast<uint8_t>(frame.vector), frame.has_error_code != 0,
-          static_cast<uint32_t>(frame.error_code), frame.rip};
+size_t Processor::FrameValueBytes() const {
+  if (Is64BitMode()) return 8;
+  return AccessRights{static_cast<uint32_t>(state_.switched.cs.access_rights)}.db() ? 4 : 2;
+}
+
+// In 64-bit mode delivery aligns RSP to 16 bytes before it pushes five values, and a sixth if there
+// is an error code; in other modes the vector decides.
+uint64_t Processor::FrameOffset(bool& has_error_code) const {
+  const uint64_t rsp = state_.switched.rsp;
+  if (Is64BitMode()) {
+    has_error_code = rsp % 16 == 0;
+  } else {
+    // The handler of a vector lies where the vector says.
+    const uint64_t vector = Rip() / lhv::kHandlerBytes % lhv::kVectorCount;
+    has_error_code = IsProtectedMode() && vector < kFirstInterruptVector &&
+                     DeliversErrorCode(static_cast<Vector>(vector));
+  }
+  return rsp + (has_error_code ? FrameValueBytes() : 0);
+}
+
+lhv::EventFrame Processor::TopFrame(uint8_t vector) const {
+  lhv::EventFrame frame{.vector = vector};
+  const uint64_t offset = FrameOffset(frame.has_error_code);
+  const uint64_t base = SegmentBase(SegmentRegister::kSs);
+  const size_t bytes = FrameValueBytes();
+  PeekData(base + offset, std::as_writable_bytes(std::span(&frame.rip, 1)).first(bytes));
+  if (frame.has_error_code) {
+    PeekData(base + state_.switched.rsp,
+             std::as_writable_bytes(std::span(&frame.error_code, 1)).first(bytes < 4 ? bytes : 4));
+  }
+  return frame;
 }
 
 void Processor::SetResumeRip(uint64_t rip) {
-  if (Stack().count != 0) Stack().frames[Stack().count - 1].rip = rip;
+  bool has_error_code;
+  const uint64_t offset = FrameOffset(has_error_code);
+  // The page has just been written by the delivery, so this succeeds.
+  mmu_.Write(Context(), SegmentBase(SegmentRegister::kSs) + offset,
+             std::as_bytes(std::span(&rip, 1)).first(FrameValueBytes()));
 }
 
 uint64_t Processor::ScratchRegister() const { return state_.registers[kScratch]; }

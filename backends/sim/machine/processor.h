@@ -7,6 +7,7 @@
 #include <optional>
 #include <span>
 
+#include "backends/sim/machine/event.h"
 #include "backends/sim/machine/memory.h"
 #include "backends/sim/machine/mmu.h"
 #include "backends/sim/machine/processor_state.h"
@@ -102,6 +103,10 @@ class Processor final : public lhv::GuestCpu {
   CpuidRegisters Cpuid(uint32_t leaf, uint32_t subleaf) const;
   // Whether XSETBV of XCR0 accepts the value.
   static bool IsValidXcr0(uint64_t value);
+  // INVEPT or INVVPID, and XSETBV of XCR0 with a value that is valid, by L0.
+  void Invalidate(const Invalidation& invalidation);
+  void WriteXcr0(uint64_t value) { state_.xcr0 = value; }
+  Mmu& mmu() { return mmu_; }
   // VMLAUNCH or VMRESUME, whichever the launch state wants. Returns when the entry is complete, or
   // with the processor back in root operation if it failed. SDM Vol. 3C, chapter 27 "VM Entries".
   void EnterGuest();
@@ -161,6 +166,8 @@ class Processor final : public lhv::GuestCpu {
     uint64_t guest_physical = 0;
     uint64_t vectoring = 0;  // IDT-vectoring information
     uint64_t vectoring_error_code = 0;
+    // Delivery of the event would have saved RFLAGS with RF set.
+    bool resume_flag = false;
   };
   // A VM exit that an instruction causes.
   struct InstructionExit {
@@ -194,8 +201,6 @@ class Processor final : public lhv::GuestCpu {
 
   ActiveVmcs& Vmcs() { return state_.vmcs[state_.current_vmcs]; }
   const ActiveVmcs& Vmcs() const { return state_.vmcs[state_.current_vmcs]; }
-  FrameStack& Stack() { return state_.stacks[level() - 1]; }
-  const FrameStack& Stack() const { return state_.stacks[level() - 1]; }
 
   // --- processor.cc
   Outcome Perform(const lhv::Instruction& instruction);
@@ -245,6 +250,11 @@ class Processor final : public lhv::GuestCpu {
   // delivered or the VM exit has happened.
   bool ReadData(const MemoryOperand& place, std::span<std::byte> bytes);
   bool WriteData(const MemoryOperand& place, std::span<const std::byte> bytes);
+  // Both kinds: as the context says, through `segment`.
+  bool ReadLinear(const TranslationContext& context, SegmentRegister segment, uint64_t linear,
+                  std::span<std::byte> bytes);
+  bool WriteLinear(const TranslationContext& context, SegmentRegister segment, uint64_t linear,
+                   std::span<const std::byte> bytes);
   // The same at a linear address, as an implicit supervisor access: of descriptor tables and TSS.
   bool ReadSystem(uint64_t linear, std::span<std::byte> bytes);
   bool WriteSystem(uint64_t linear, std::span<const std::byte> bytes);
@@ -252,6 +262,18 @@ class Processor final : public lhv::GuestCpu {
   void PeekData(uint64_t linear, std::span<std::byte> bytes) const;
   // The instruction fetch at RIP, of as many bytes. False as above.
   bool FetchInstruction(std::span<std::byte> code = {});
+  bool IsMisaligned(uint64_t linear, size_t bytes) const;
+  // What translation depends on now.
+  TranslationContext Context() const;
+  // Around accesses with page-modification logging, whose index is a field of the VMCS.
+  void TakeLogIndex();
+  void PutLogIndex();
+  // An access to the APIC-access page by an instruction: true if it was virtualized; otherwise the
+  // VM exit has happened. SDM Vol. 3C, 30.4 "Virtualizing Memory-Mapped APIC Accesses".
+  bool VirtualizeApicRead(const TranslationFault& fault, std::span<std::byte> bytes);
+  bool VirtualizeApicWrite(const TranslationFault& fault, std::span<const std::byte> bytes);
+  bool IsVirtualTprAccess(const TranslationFault& fault, size_t bytes) const;
+  Outcome ExitForApicAccess(const TranslationFault& fault, AccessKind kind);
   // The fault of an access through a segment, or the linear address.
   std::optional<Exception> Linear(const MemoryOperand& place, size_t bytes, bool write,
                                   uint64_t& linear) const;
@@ -295,6 +317,12 @@ class Processor final : public lhv::GuestCpu {
   Outcome PerformMemory(const lhv::Instruction& instruction);
   Outcome PerformIret(uint64_t target);
   Outcome PerformHandlerReturn();
+  // Where the frame of the running handler begins: behind the error code, if there is one.
+  uint64_t FrameOffset(bool& has_error_code) const;
+  // Pushes a frame that IRET returns to `rip` from.
+  bool PushReturnFrame(uint64_t rip);
+  // The bytes of each value in a frame: 8, 4 or 2.
+  size_t FrameValueBytes() const;
   Outcome PerformPopf(uint64_t value);
   Outcome PerformSti();
   Outcome PerformCli();
@@ -429,23 +457,25 @@ class Processor final : public lhv::GuestCpu {
   void InjectEvent();
 
   // --- processor_exceptions.cc
-  // An event on its way to its handler.
-  struct Event {
-    InterruptionInformation information;
-    uint32_t error_code = 0;
-    uint32_t instruction_length = 0;  // of INT n, INT3 and INT1
-  };
   // An exception of the instruction at RIP: VM exit or delivery. Always kElsewhere.
   Outcome Raise(const Exception& exception);
-  Outcome Fault(Vector vector, uint32_t error_code = 0) { return Raise({vector, error_code}); }
+  Outcome Fault(Vector vector, uint32_t error_code = 0) {
+    return Raise(Exception{vector, error_code});
+  }
   // INT n, INT3, INT1. kReturned, if the handler has been reached.
   Outcome RaiseSoftware(InterruptionType type, uint8_t vector);
   bool ExceptionExits(uint8_t vector, uint32_t error_code) const;
   void ExitForException(const Event& event, uint64_t detail);
+  // The VM exit, with what it reports of the event that was being delivered. Always kElsewhere.
+  Outcome ExitDuringAccess(ExitReason reason, ExitInformation information);
   // Calls the handler. What goes wrong on the way becomes an exception of its own, a double fault,
   // a triple fault or a VM exit.
   void Deliver(const Event& event);
-  std::optional<Exception> TryToDeliver(const Event& event);
+  // What came of an access instead of its end; `segment` is the one it went through. Always
+  // kElsewhere.
+  Outcome Raise(const TranslationFault& fault, SegmentRegister segment, AccessKind kind);
+  Outcome Raise(const EventFault& fault, bool by_iret);
+  void RaiseDoubleFault();
   // VM exit, or shutdown.
   void RaiseTripleFault();
 
@@ -453,6 +483,7 @@ class Processor final : public lhv::GuestCpu {
   Platform& platform_;
   const Capabilities capabilities_;
   const ProcessorOptions options_;
+  // Translations are no part of the state: a machine whose states are compared keeps none.
   Mmu mmu_;
   ProcessorState state_{};
   // Of the instruction that is being executed; set before each.

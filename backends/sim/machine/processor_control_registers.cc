@@ -227,7 +227,7 @@ Processor::Outcome Processor::PerformMovDr(const Instruction& instruction) {
   }
   if (number > 7) return Fault(Vector::kInvalidOpcode);
   if (Cpl() > 0) return Fault(Vector::kGeneralProtection);
-  if ((r.dr7 & Dr7::kGd) != 0) return Raise({Vector::kDebug, 0, Dr6::kBd});
+  if ((r.dr7 & Dr7::kGd) != 0) return Raise(Exception{Vector::kDebug, 0, Dr6::kBd});
   uint64_t& value = state_.registers[kValueRegister];
   if (instruction.kind == InstructionKind::kMovFromDr) {
     value = number < 4 ? state_.debug_addresses[number] : number == 6 ? state_.dr6 : r.dr7;

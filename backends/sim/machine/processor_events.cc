@@ -30,7 +30,8 @@ bool Processor::WaitsForSipi() const {
 }
 
 bool Processor::CanTakeNmi() const {
-  // L0 in shutdown is a VMX abort, which nothing but RESET ends.
+  // Nothing but RESET ends a VMX abort.
+  if (state_.vmx_abort != 0) return false;
   if (!in_guest()) return state_.nmi_blocked == 0 && !HasActivity(ActivityState::kShutdown);
   if (WaitsForSipi() || state_.blocking_by_mov_ss != 0) return false;
   // With virtual NMIs a physical NMI exits whatever is blocked virtually.
@@ -68,7 +69,7 @@ bool Processor::AcknowledgesInterrupt() const {
 // 27.7.7, 26.2, 26.5.2, 26.5.1: what is due of the guest's own accord, down to the VM exits for
 // windows; an NMI stands between those two.
 BoundaryEvent Processor::NextEvent(const Signals& signals) const {
-  if (!in_guest()) return BoundaryEvent::kNone;
+  if (!in_guest() || state_.vmx_abort != 0) return BoundaryEvent::kNone;
   if (WaitsForSipi()) return signals.sipi ? BoundaryEvent::kSipi : BoundaryEvent::kNone;
   const bool shut_down = HasActivity(ActivityState::kShutdown);
   if (state_.tpr_below_pending != 0 && !shut_down) return BoundaryEvent::kTprBelowThreshold;
@@ -185,12 +186,14 @@ void Processor::TakeNmi() {
                 {.interruption = InterruptionInformation::Nmi().value()});
   }
   state_.nmi_blocked = 1;
-  Deliver({InterruptionInformation::Nmi()});
+  Deliver({static_cast<uint8_t>(Vector::kNmi), InterruptionType::kNmi});
 }
 
 void Processor::TakeInterrupt(uint8_t vector) {
+  if (!HasPin(PinBased::kExternalInterruptExiting)) {
+    return Deliver({vector, InterruptionType::kExternalInterrupt});
+  }
   const auto event = InterruptionInformation::ExternalInterrupt(vector);
-  if (!HasPin(PinBased::kExternalInterruptExiting)) return Deliver({event});
   Exit(ExitReason::kExternalInterrupt,
        {.interruption = AcknowledgesInterrupt() ? event.value() : 0});
 }
@@ -210,7 +213,7 @@ void Processor::TakeDebugTrap() {
                                  PendingDebugExceptions::kB3;
   const uint64_t conditions = state_.switched.pending_debug_exceptions & kReported;
   state_.switched.pending_debug_exceptions = 0;
-  Raise({Vector::kDebug, 0, conditions});
+  Raise(Exception{Vector::kDebug, 0, conditions});
 }
 
 // --- The end of VM entry
@@ -231,11 +234,16 @@ void Processor::InjectEvent() {
     return;
   }
   if (event.IsNmi() && HasPin(PinBased::kVirtualNmis)) state_.virtual_nmi_blocked = 1;
-  const bool software = event.type() == InterruptionType::kSoftwareInterrupt ||
-                        event.type() == InterruptionType::kSoftwareException ||
-                        event.type() == InterruptionType::kPrivilegedSoftwareException;
-  Deliver({event, v.Get<VmcsField::kVmEntryExceptionErrorCode>(),
-           software ? v.Get<VmcsField::kVmEntryInstructionLength>() : 0});
+  Event delivered{event.vector(), event.type()};
+  if (event.deliver_error_code()) {
+    delivered.error_code = v.Get<VmcsField::kVmEntryExceptionErrorCode>();
+  }
+  if (event.type() == InterruptionType::kSoftwareInterrupt ||
+      event.type() == InterruptionType::kSoftwareException ||
+      event.type() == InterruptionType::kPrivilegedSoftwareException) {
+    delivered.instruction_length = v.Get<VmcsField::kVmEntryInstructionLength>();
+  }
+  Deliver(delivered);
 }
 
 // 27.7.3: there are none after entry to a state that does not take them.

@@ -3,11 +3,12 @@
 // Exceptions and software interrupts: VM exit, delivery, double and triple faults. SDM Vol. 3A,
 // chapter 6 "Interrupt and Exception Handling"; Vol. 3C, 26.2 "Other Causes of VM Exits"; 28.2.2 to
 // 28.2.4, what VM exits report of events.
+#include "backends/sim/machine/event_delivery.h"
 #include "backends/sim/machine/processor.h"
 #include "core/vmx/controls.h"
+#include "core/vmx/ept.h"
 #include "core/vmx/interruptibility.h"
 #include "core/x86/control_registers.h"
-#include "core/x86/rflags.h"
 #include "lhv/layout.h"
 
 namespace nvmx::sim {
@@ -16,9 +17,9 @@ namespace {
 // SDM Vol. 3A, 6.15, table 6-4 "Interrupt and Exception Classes".
 enum class FaultClass : uint8_t { kBenign, kContributory, kPageFault, kDoubleFault };
 
-FaultClass ClassOf(InterruptionInformation event) {
-  if (event.type() != InterruptionType::kHardwareException) return FaultClass::kBenign;
-  switch (static_cast<Vector>(event.vector())) {
+FaultClass ClassOf(const Event& event) {
+  if (event.type != InterruptionType::kHardwareException) return FaultClass::kBenign;
+  switch (static_cast<Vector>(event.vector)) {
     case Vector::kDivideError:
     case Vector::kInvalidTss:
     case Vector::kSegmentNotPresent:
@@ -42,15 +43,23 @@ bool MakesDoubleFault(FaultClass first, FaultClass second) {
   return first == FaultClass::kPageFault && second != FaultClass::kBenign;
 }
 
-bool IsSoftware(InterruptionType type) {
-  return type == InterruptionType::kSoftwareInterrupt ||
-         type == InterruptionType::kSoftwareException ||
-         type == InterruptionType::kPrivilegedSoftwareException;
+// SDM Vol. 3A, 6.5 "Exception Classifications".
+bool IsFault(Vector vector, uint64_t detail) {
+  switch (vector) {
+    case Vector::kDebug:
+      return (detail & Dr6::kBd) != 0;
+    case Vector::kBreakpoint:
+    case Vector::kOverflow:
+    case Vector::kDoubleFault:
+    case Vector::kMachineCheck:
+      return false;
+    default:
+      return true;
+  }
 }
 
-// SDM Vol. 3A, 6.5 "Exception Classifications": RIP of a trap is behind its instruction.
-bool IsTrap(Vector vector, uint64_t detail) {
-  return vector == Vector::kDebug && (detail & Dr6::kBd) == 0;
+InterruptionInformation InformationOf(const Event& event) {
+  return InterruptionInformation::Make(event.type, event.vector, event.error_code.has_value());
 }
 
 }  // namespace
@@ -67,42 +76,46 @@ bool Processor::ExceptionExits(uint8_t vector, uint32_t error_code) const {
   return bit == matches;
 }
 
-void Processor::ExitForException(const Event& event, uint64_t detail) {
-  const bool double_fault = event.information.IsHardwareException(Vector::kDoubleFault);
-  ExitInformation exit{.qualification = detail,
-                       .interruption = event.information.value(),
-                       .error_code = event.error_code,
-                       .instruction_length = event.instruction_length};
-  // 28.2.4: not if the original event results in a double fault that causes the VM exit.
-  if (vectoring_ && !double_fault) {
-    exit.vectoring = vectoring_->information.value();
-    exit.vectoring_error_code = vectoring_->error_code;
-    exit.instruction_length = vectoring_->instruction_length;
+Processor::Outcome Processor::ExitDuringAccess(ExitReason reason, ExitInformation information) {
+  // 28.3.3 "Saving RIP, RSP, RFLAGS, and SSP"; the RF of an exception is its own.
+  if (reason != ExitReason::kExceptionOrNmi) {
+    information.resume_flag = !vectoring_ || vectoring_->resume_flag;
   }
-  // 28.2.3 "Information About NMI Unblocking Due to IRET".
-  if (nmis_unblocked_by_iret_ && !vectoring_ && !double_fault) {
-    exit.interruption = event.information.WithNmiUnblocking().value();
+  if (vectoring_) {
+    information.vectoring = InformationOf(*vectoring_).value();
+    information.vectoring_error_code = vectoring_->error_code.value_or(0);
+    information.instruction_length = vectoring_->instruction_length;
   }
   vectoring_.reset();
-  Exit(ExitReason::kExceptionOrNmi, exit);
+  nmis_unblocked_by_iret_ = false;
+  Exit(reason, information);
+  return Outcome::kElsewhere;
+}
+
+void Processor::ExitForException(const Event& event, uint64_t detail) {
+  InterruptionInformation information = InformationOf(event);
+  // 28.2.3 "Information About NMI Unblocking Due to IRET"; 28.2.4: an original event that results
+  // in a double fault which causes the VM exit is not reported.
+  if (information.IsHardwareException(Vector::kDoubleFault)) {
+    vectoring_.reset();
+  } else if (nmis_unblocked_by_iret_ && !vectoring_) {
+    information = information.WithNmiUnblocking();
+  }
+  ExitDuringAccess(ExitReason::kExceptionOrNmi, {.qualification = detail,
+                                                 .interruption = information.value(),
+                                                 .error_code = event.error_code.value_or(0),
+                                                 .instruction_length = event.instruction_length,
+                                                 .resume_flag = event.resume_flag});
 }
 
 Processor::Outcome Processor::Raise(const Exception& exception) {
   const auto vector = static_cast<uint8_t>(exception.vector);
+  Event event{vector, InterruptionType::kHardwareException};
   // An exception in real-address mode has no error code.
-  const bool has_error_code =
-      (state_.switched.cr0 & Cr0::kPe) != 0 && DeliversErrorCode(exception.vector);
-  const Event event{
-      InterruptionInformation::Make(InterruptionType::kHardwareException, vector, has_error_code),
-      has_error_code ? exception.error_code : 0};
-  // 28.3.3 "Saving RIP, RSP, RFLAGS, and SSP": RF as delivery would save it, set for faults.
-  if (!vectoring_) {
-    if (IsTrap(exception.vector, exception.detail)) {
-      state_.switched.rflags &= ~Rflags::kRf;
-    } else {
-      state_.switched.rflags |= Rflags::kRf;
-    }
+  if ((state_.switched.cr0 & Cr0::kPe) != 0 && DeliversErrorCode(exception.vector)) {
+    event.error_code = exception.error_code;
   }
+  event.resume_flag = IsFault(exception.vector, exception.detail);
   if (ExceptionExits(vector, exception.error_code)) {
     ExitForException(event, exception.detail);
     return Outcome::kElsewhere;
@@ -117,28 +130,90 @@ Processor::Outcome Processor::Raise(const Exception& exception) {
     Deliver(event);
     return Outcome::kElsewhere;
   }
-  // An exception during delivery. Table 6-5; SDM Vol. 3A, 6.15, "Interrupt 8-Double Fault
-  // Exception".
-  const FaultClass first = ClassOf(vectoring_->information);
+  // An exception during delivery. SDM Vol. 3A, 6.15, "Interrupt 8-Double Fault Exception (#DF)".
+  const FaultClass first = ClassOf(*vectoring_);
   if (first == FaultClass::kDoubleFault) {
     RaiseTripleFault();
-  } else if (MakesDoubleFault(first, ClassOf(event.information))) {
-    Raise({Vector::kDoubleFault});
+  } else if (MakesDoubleFault(first, ClassOf(event))) {
+    RaiseDoubleFault();
   } else {
     Deliver(event);
   }
   return Outcome::kElsewhere;
 }
 
-Processor::Outcome Processor::RaiseSoftware(InterruptionType type, uint8_t vector) {
-  const Event event{InterruptionInformation::Make(type, vector), 0, lhv::kInstructionBytes};
-  if (type != InterruptionType::kSoftwareInterrupt && ExceptionExits(vector, 0)) {
-    state_.switched.rflags &= ~Rflags::kRf;
+void Processor::RaiseDoubleFault() {
+  const Event event{static_cast<uint8_t>(Vector::kDoubleFault),
+                    InterruptionType::kHardwareException, 0};
+  if (ExceptionExits(event.vector, 0)) {
     ExitForException(event, 0);
+  } else {
+    Deliver(event);
+  }
+}
+
+Processor::Outcome Processor::RaiseSoftware(InterruptionType type, uint8_t vector) {
+  const Event event{.vector = vector, .type = type, .instruction_length = lhv::kInstructionBytes};
+  if (type != InterruptionType::kSoftwareInterrupt && ExceptionExits(vector, 0)) {
+    ExitForException(event, 0);
+  } else {
+    Deliver(event);
+  }
+  return Outcome::kElsewhere;
+}
+
+// What an access met that is not a page fault is a VM exit: 28.2.1, "Exit Qualification for EPT
+// Violations".
+Processor::Outcome Processor::Raise(const TranslationFault& fault, SegmentRegister segment,
+                                    AccessKind kind) {
+  const uint64_t unblocking =
+      nmis_unblocked_by_iret_ && !vectoring_ ? EptViolation::kNmiUnblocking : 0;
+  switch (fault.kind) {
+    case TranslationFault::Kind::kPageFault:
+      return Raise(Exception{Vector::kPageFault, fault.error_code, fault.linear});
+    case TranslationFault::Kind::kNotCanonical:
+      return Fault(segment == SegmentRegister::kSs ? Vector::kStackFault
+                                                   : Vector::kGeneralProtection);
+    case TranslationFault::Kind::kEptViolation:
+      return ExitDuringAccess(
+          ExitReason::kEptViolation,
+          {.qualification = fault.qualification | unblocking,
+           .guest_linear =
+               (fault.qualification & EptViolation::kLinearAddressValid) != 0 ? fault.linear : 0,
+           .guest_physical = fault.guest_physical});
+    case TranslationFault::Kind::kEptMisconfiguration:
+      return ExitDuringAccess(ExitReason::kEptMisconfiguration,
+                              {.guest_physical = fault.guest_physical});
+    case TranslationFault::Kind::kPageModificationLogFull:
+      return ExitDuringAccess(ExitReason::kPageModificationLogFull, {.qualification = unblocking});
+    case TranslationFault::Kind::kApicAccess:
+      return ExitForApicAccess(fault, kind);
+  }
+  return Outcome::kElsewhere;
+}
+
+Processor::Outcome Processor::Raise(const EventFault& fault, bool by_iret) {
+  switch (fault.kind) {
+    case EventFault::Kind::kException:
+      return Raise(Exception{fault.vector, fault.error_code.value_or(0), fault.address});
+    case EventFault::Kind::kTranslation:
+      return Raise(fault.translation, SegmentRegister::kSs, AccessKind::kRead);
+    case EventFault::Kind::kTaskSwitch:
+      break;
+  }
+  // 28.2.1, "Exit Qualification for Task Switches". Tasks switch nowhere but outside IA-32e mode,
+  // and this processor does it nowhere but in non-root operation, where it is a VM exit.
+  if (!in_non_root()) {
+    RaiseTripleFault();
     return Outcome::kElsewhere;
   }
-  Deliver(event);
-  return Outcome::kElsewhere;
+  constexpr unsigned kSourceShift = 30;
+  constexpr uint64_t kByIret = 1;
+  constexpr uint64_t kByGate = 3;
+  return ExitDuringAccess(
+      ExitReason::kTaskSwitch,
+      {.qualification = fault.task | (by_iret ? kByIret : kByGate) << kSourceShift,
+       .instruction_length = by_iret ? lhv::kInstructionBytes : 0});
 }
 
 void Processor::RaiseTripleFault() {
@@ -153,35 +228,19 @@ void Processor::RaiseTripleFault() {
 void Processor::Deliver(const Event& event) {
   state_.activity_state = static_cast<uint64_t>(ActivityState::kActive);
   vectoring_ = event;
-  if (const std::optional<Exception> exception = TryToDeliver(event)) {
-    Raise(*exception);
+  const uint64_t from = Rip() + event.instruction_length;
+  TakeLogIndex();
+  const std::optional<EventFault> fault = DeliverEvent(mmu_, Context(), event, state_.switched);
+  PutLogIndex();
+  if (fault) {
+    Raise(*fault, false);
     return;
   }
-  if (!vectoring_) return;  // a VM exit came instead
   vectoring_.reset();
+  if (!delivered_from_) delivered_from_ = from;
   state_.blocking_by_sti = state_.blocking_by_mov_ss = 0;
   state_.switched.pending_debug_exceptions = 0;
   if (HasPrimary(PrimaryProcessorBased::kMonitorTrapFlag)) state_.mtf_pending = 1;
-}
-
-// Delivery through the guest's IDT: the handlers of guest programs lie at fixed places, behind
-// interrupt gates.
-std::optional<Processor::Exception> Processor::TryToDeliver(const Event& event) {
-  FrameStack& stack = Stack();
-  if (stack.count == stack.frames.size()) {
-    RaiseTripleFault();
-    return std::nullopt;
-  }
-  SwitchedRegisters& r = state_.switched;
-  const uint64_t rip =
-      r.rip + (IsSoftware(event.information.type()) ? event.instruction_length : 0);
-  if (!delivered_from_) delivered_from_ = rip;
-  stack.frames[stack.count++] = {event.information.vector(), event.information.deliver_error_code(),
-                                 event.error_code, rip, r.rflags};
-  const uint64_t base = level() == 1 ? lhv::kL1HandlerBase : lhv::kL2HandlerBase;
-  r.rip = lhv::HandlerAddress(base, event.information.vector());
-  r.rflags &= ~(Rflags::kIf | Rflags::kTf | Rflags::kRf | Rflags::kNt);
-  return std::nullopt;
 }
 
 }  // namespace nvmx::sim

@@ -2,8 +2,10 @@
 //
 // What instructions do that any program executes, and CPUID, RDMSR and WRMSR. SDM Vol. 2; Vol. 3C,
 // 26.3 "Changes to Instruction Behavior in VMX Non-Root Operation".
+#include <cstring>
 #include <utility>
 
+#include "backends/sim/machine/event_return.h"
 #include "backends/sim/machine/operand_registers.h"
 #include "backends/sim/machine/processor.h"
 #include "core/vmx/controls.h"
@@ -37,38 +39,57 @@ Processor::Outcome Processor::PerformMemory(const Instruction& instruction) {
   return WriteData(place, bytes) ? Outcome::kNext : Outcome::kElsewhere;
 }
 
-// IRET: blocking by NMI ends even if it faults.
+bool Processor::PushReturnFrame(uint64_t rip) {
+  SwitchedRegisters& r = state_.switched;
+  const uint64_t values[] = {rip, r.cs.selector, r.rflags, r.rsp, r.ss.selector};
+  const size_t width = FrameValueBytes();
+  // Outside 64-bit mode IRET to the same privilege level pops no stack pointer.
+  const size_t count = Is64BitMode() ? std::size(values) : 3;
+  std::array<std::byte, sizeof values> frame;
+  for (size_t i = 0; i < count; ++i) std::memcpy(&frame[i * width], &values[i], width);
+  const MemoryOperand place{SegmentRegister::kSs, r.rsp - count * width};
+  if (!WriteData(place, std::span(frame).first(count * width))) return false;
+  r.rsp = place.offset;
+  return true;
+}
+
+// IRET: blocking by NMI ends even if it faults. The instructions before it that make or find the
+// frame are repeated if it does: RSP is then as it was.
 Processor::Outcome Processor::PerformIret(uint64_t target) {
+  SwitchedRegisters& r = state_.switched;
+  const uint64_t rsp = r.rsp;
+  if (target != 0) {
+    if (!PushReturnFrame(target)) return Outcome::kElsewhere;
+  } else {
+    bool has_error_code;
+    r.rsp = FrameOffset(has_error_code);
+  }
   if (!HasPin(PinBased::kNmiExiting)) {
     nmis_unblocked_by_iret_ = std::exchange(state_.nmi_blocked, 0) != 0;
   } else if (HasPin(PinBased::kVirtualNmis)) {
     nmis_unblocked_by_iret_ = std::exchange(state_.virtual_nmi_blocked, 0) != 0;
   }
-  if (target != 0) {
-    state_.switched.rip = target;
-    return Outcome::kReturned;
-  }
-  FrameStack& stack = Stack();
-  if (stack.count == 0) {
-    // Nothing to return to: as with a damaged stack, the guest ends in a triple fault.
-    RaiseTripleFault();
-    return Outcome::kElsewhere;
-  }
-  const SavedFrame frame = std::exchange(stack.frames[--stack.count], SavedFrame{});
-  state_.switched.rip = frame.rip;
-  state_.switched.rflags = frame.rflags;
-  return Outcome::kReturned;
+  TakeLogIndex();
+  const std::optional<EventFault> fault = ReturnFromEvent(mmu_, Context(), r);
+  PutLogIndex();
+  if (!fault) return Outcome::kReturned;
+  r.rsp = rsp;
+  return Raise(*fault, true);
 }
 
 Processor::Outcome Processor::PerformHandlerReturn() {
-  FrameStack& stack = Stack();
-  if (stack.count == 0) {
-    RaiseTripleFault();
-    return Outcome::kElsewhere;
-  }
-  const SavedFrame frame = std::exchange(stack.frames[--stack.count], SavedFrame{});
-  PerformPopf(frame.rflags);
-  state_.switched.rip = frame.rip;
+  SwitchedRegisters& r = state_.switched;
+  std::array<uint64_t, 5> values{};  // RIP, CS, RFLAGS, RSP, SS
+  const size_t width = FrameValueBytes();
+  const size_t count = Is64BitMode() ? values.size() : 3;
+  std::array<std::byte, sizeof values> frame;
+  bool has_error_code;
+  const MemoryOperand place{SegmentRegister::kSs, FrameOffset(has_error_code)};
+  if (!ReadData(place, std::span(frame).first(count * width))) return Outcome::kElsewhere;
+  for (size_t i = 0; i < count; ++i) std::memcpy(&values[i], &frame[i * width], width);
+  PerformPopf(values[2]);
+  r.rip = values[0];
+  r.rsp = Is64BitMode() ? values[3] : place.offset + count * width;
   return Outcome::kReturned;
 }
 

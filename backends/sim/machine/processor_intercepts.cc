@@ -10,7 +10,6 @@
 #include "core/vmx/controls.h"
 #include "core/x86/control_registers.h"
 #include "core/x86/msr.h"
-#include "core/x86/rflags.h"
 #include "lhv/layout.h"
 
 namespace nvmx::sim {
@@ -258,7 +257,6 @@ uint64_t Processor::DrQualification(const Instruction& instruction) {
 }
 
 Processor::Outcome Processor::ExitOnInstruction(const InstructionExit& exit) {
-  state_.switched.rflags &= ~Rflags::kRf;
   Exit(exit.reason, {.qualification = exit.qualification,
                      .instruction_length = lhv::kInstructionBytes,
                      .instruction_information = exit.information});

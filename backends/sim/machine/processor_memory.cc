@@ -1,9 +1,14 @@
 // SPDX-License-Identifier: Apache-2.0
 //
 // How instructions reach memory.
+#include <algorithm>
+
 #include "backends/sim/machine/processor.h"
 #include "core/vmx/controls.h"
+#include "core/vmx/ept.h"
 #include "core/x86/address.h"
+#include "core/x86/control_registers.h"
+#include "core/x86/rflags.h"
 
 namespace nvmx::sim {
 namespace {
@@ -46,13 +51,58 @@ std::optional<Processor::Exception> Processor::Linear(const MemoryOperand& place
   return std::nullopt;
 }
 
+// SDM Vol. 3A, 6.15, "Interrupt 17-Alignment Check Exception (#AC)".
+bool Processor::IsMisaligned(uint64_t linear, size_t bytes) const {
+  return Cpl() == 3 && (state_.switched.cr0 & Cr0::kAm) != 0 &&
+         (state_.switched.rflags & Rflags::kAc) != 0 && bytes <= 8 && linear % bytes != 0;
+}
+
+TranslationContext Processor::Context() const {
+  const SwitchedRegisters& r = state_.switched;
+  TranslationContext context{};
+  context.cr0 = r.cr0;
+  context.cr3 = r.cr3;
+  context.cr4 = r.cr4;
+  context.efer = r.efer;
+  context.rflags = r.rflags;
+  context.pdptes = r.pdptes;
+  context.user = Cpl() == 3;
+  if (!in_non_root()) return context;
+  context.ept = HasSecondary(Secondary::kEnableEpt);
+  if (context.ept) context.eptp = VmcsRead(VmcsField::kEptPointer);
+  if (HasSecondary(Secondary::kEnableVpid)) {
+    context.vpid = static_cast<uint16_t>(VmcsRead(VmcsField::kVirtualProcessorIdentifier));
+  }
+  context.page_modification_log = HasSecondary(Secondary::kEnablePml);
+  if (context.page_modification_log) context.log_address = VmcsRead(VmcsField::kPmlAddress);
+  context.virtualize_apic_accesses = HasSecondary(Secondary::kVirtualizeApicAccesses);
+  if (context.virtualize_apic_accesses) {
+    context.apic_access_address = VmcsRead(VmcsField::kApicAccessAddress);
+  }
+  return context;
+}
+
+void Processor::TakeLogIndex() {
+  if (HasSecondary(Secondary::kEnablePml)) {
+    mmu_.log_index = static_cast<uint16_t>(VmcsRead(VmcsField::kPmlIndex));
+  }
+}
+
+void Processor::PutLogIndex() {
+  if (HasSecondary(Secondary::kEnablePml)) VmcsWrite(VmcsField::kPmlIndex, mmu_.log_index);
+}
+
 bool Processor::ReadData(const MemoryOperand& place, std::span<std::byte> bytes) {
   uint64_t linear;
   if (const auto fault = Linear(place, bytes.size(), false, linear)) {
     Raise(*fault);
     return false;
   }
-  return ReadSystem(linear, bytes);
+  if (IsMisaligned(linear, bytes.size())) {
+    Fault(Vector::kAlignmentCheck);
+    return false;
+  }
+  return ReadLinear(Context(), place.segment, linear, bytes);
 }
 
 bool Processor::WriteData(const MemoryOperand& place, std::span<const std::byte> bytes) {
@@ -61,36 +111,130 @@ bool Processor::WriteData(const MemoryOperand& place, std::span<const std::byte>
     Raise(*fault);
     return false;
   }
-  return WriteSystem(linear, bytes);
+  if (IsMisaligned(linear, bytes.size())) {
+    Fault(Vector::kAlignmentCheck);
+    return false;
+  }
+  return WriteLinear(Context(), place.segment, linear, bytes);
+}
+
+bool Processor::ReadLinear(const TranslationContext& context, SegmentRegister segment,
+                           uint64_t linear, std::span<std::byte> bytes) {
+  TakeLogIndex();
+  const std::optional<TranslationFault> fault = mmu_.Read(context, linear, bytes);
+  PutLogIndex();
+  if (!fault) return true;
+  if (fault->kind == TranslationFault::Kind::kApicAccess) return VirtualizeApicRead(*fault, bytes);
+  Raise(*fault, segment, AccessKind::kRead);
+  return false;
+}
+
+bool Processor::WriteLinear(const TranslationContext& context, SegmentRegister segment,
+                            uint64_t linear, std::span<const std::byte> bytes) {
+  TakeLogIndex();
+  const std::optional<TranslationFault> fault = mmu_.Write(context, linear, bytes);
+  PutLogIndex();
+  if (!fault) return true;
+  if (fault->kind == TranslationFault::Kind::kApicAccess) return VirtualizeApicWrite(*fault, bytes);
+  Raise(*fault, segment, AccessKind::kWrite);
+  return false;
 }
 
 bool Processor::ReadSystem(uint64_t linear, std::span<std::byte> bytes) {
-  if (memory_.Read(linear, bytes)) return true;
-  // The guest's page tables map only what is there.
-  Raise({Vector::kPageFault, 0, linear});
-  return false;
+  return ReadLinear(ImplicitSupervisor(Context()), SegmentRegister::kDs, linear, bytes);
 }
 
 bool Processor::WriteSystem(uint64_t linear, std::span<const std::byte> bytes) {
-  if (memory_.Write(linear, bytes)) return true;
-  Raise({Vector::kPageFault, PageFaultErrorCode::kWr, linear});
-  return false;
+  return WriteLinear(ImplicitSupervisor(Context()), SegmentRegister::kDs, linear, bytes);
 }
 
 void Processor::PeekData(uint64_t linear, std::span<std::byte> bytes) const {
-  memory_.Read(linear, bytes);
+  mmu_.Peek(Context(), linear, bytes);
 }
 
 bool Processor::FetchInstruction(std::span<std::byte> code) {
-  if (code.empty() || memory_.Read(state_.switched.rip, code)) return true;
-  Raise({Vector::kPageFault, PageFaultErrorCode::kId, state_.switched.rip});
-  return false;
+  const SwitchedRegisters& r = state_.switched;
+  const TranslationContext context = Context();
+  if (!Is64BitMode() && r.rip > r.cs.limit) {
+    Fault(Vector::kGeneralProtection);
+    return false;
+  }
+  TakeLogIndex();
+  std::optional<TranslationFault> fault;
+  for (size_t byte = 0; !fault && byte < std::max<size_t>(code.size(), 1); ++byte) {
+    uint64_t physical;
+    fault = mmu_.Translate(context, SegmentBase(SegmentRegister::kCs) + r.rip + byte,
+                           AccessKind::kFetch, physical);
+    if (!fault && !code.empty()) memory_.ReadPhysical(physical, code.subspan(byte, 1));
+  }
+  PutLogIndex();
+  if (fault) Raise(*fault, SegmentRegister::kCs, AccessKind::kFetch);
+  return !fault;
 }
 
+// --- The APIC-access page
+
+// 30.4.2 "Virtualizing Reads from the APIC-Access Page", 30.4.3 "Virtualizing Writes to the
+// APIC-Access Page", without APIC-register virtualization: nothing but the TPR is virtualized.
+bool Processor::IsVirtualTprAccess(const TranslationFault& fault, size_t bytes) const {
+  constexpr size_t kMostBytes = 4;
+  return fault.is_linear_access && !vectoring_ &&
+         HasPrimary(PrimaryProcessorBased::kUseTprShadow) && bytes <= kMostBytes &&
+         PageOffset(fault.physical) >= kVirtualTprOffset &&
+         PageOffset(fault.physical) + bytes <= kVirtualTprOffset + kMostBytes;
+}
+
+bool Processor::VirtualizeApicRead(const TranslationFault& fault, std::span<std::byte> bytes) {
+  if (!IsVirtualTprAccess(fault, bytes.size())) {
+    ExitForApicAccess(fault, AccessKind::kRead);
+    return false;
+  }
+  memory_.ReadPhysical(VmcsRead(VmcsField::kVirtualApicAddress) + PageOffset(fault.physical),
+                       bytes);
+  return true;
+}
+
+// 30.4.3.2 "APIC-Write Emulation": a write at the offset of the TPR clears its upper bytes.
+bool Processor::VirtualizeApicWrite(const TranslationFault& fault,
+                                    std::span<const std::byte> bytes) {
+  if (!IsVirtualTprAccess(fault, bytes.size()) || PageOffset(fault.physical) != kVirtualTprOffset) {
+    ExitForApicAccess(fault, AccessKind::kWrite);
+    return false;
+  }
+  WriteVirtualTpr(static_cast<uint8_t>(bytes[0]));
+  return true;
+}
+
+// 28.2.1, "Exit Qualification for APIC-Access VM Exits from Linear Accesses and Guest-Physical
+// Accesses".
+Processor::Outcome Processor::ExitForApicAccess(const TranslationFault& fault, AccessKind kind) {
+  enum Type : uint64_t {
+    kLinearRead = 0,
+    kLinearWrite = 1,
+    kLinearFetch = 2,
+    kLinearDelivery = 3,
+    kGuestPhysicalDelivery = 10,
+    kGuestPhysicalInstruction = 15,
+  };
+  constexpr unsigned kTypeShift = 12;
+  Type type;
+  if (!fault.is_linear_access) {
+    type = vectoring_ ? kGuestPhysicalDelivery : kGuestPhysicalInstruction;
+  } else if (vectoring_) {
+    type = kLinearDelivery;
+  } else {
+    type = kind == AccessKind::kRead    ? kLinearRead
+           : kind == AccessKind::kWrite ? kLinearWrite
+                                        : kLinearFetch;
+  }
+  const uint64_t offset = fault.is_linear_access ? PageOffset(fault.physical) : 0;
+  return ExitDuringAccess(ExitReason::kApicAccess, {.qualification = type << kTypeShift | offset});
+}
+
+// --- Structures that the VMCS names
+
 uint8_t Processor::ReadPhysicalByte(uint64_t physical) const {
-  std::byte byte{0xFF};
-  memory_.Read(physical, std::span(&byte, 1));
-  return static_cast<uint8_t>(byte);
+  return memory_.Load<uint8_t>(physical);
 }
 
 uint64_t Processor::ReadVirtualTpr() const {
@@ -99,8 +243,7 @@ uint64_t Processor::ReadVirtualTpr() const {
 
 void Processor::WriteVirtualTpr(uint64_t value) {
   const auto tpr = static_cast<uint32_t>(value & 0xFF);
-  memory_.Write(VmcsRead(VmcsField::kVirtualApicAddress) + kVirtualTprOffset,
-                std::as_bytes(std::span(&tpr, 1)));
+  memory_.Store(VmcsRead(VmcsField::kVirtualApicAddress) + kVirtualTprOffset, tpr);
   if (IsTprBelowThreshold(tpr)) state_.tpr_below_pending = 1;
 }
 
@@ -110,18 +253,57 @@ bool Processor::IsTprBelowThreshold(uint64_t virtual_tpr) const {
   return virtual_tpr >> kClassShift < (VmcsRead(VmcsField::kTprThreshold) & kThreshold);
 }
 
+// --- Translations
+
 bool Processor::LoadPdptes(uint64_t cr3) {
-  constexpr uint64_t kTable = 0xFFFFFFE0;
-  for (size_t index = 0; index < state_.switched.pdptes.size(); ++index) {
-    memory_.Read((cr3 & kTable) + 8 * index,
-                 std::as_writable_bytes(std::span(&state_.switched.pdptes[index], 1)));
+  const Mmu::PdpteLoad load = mmu_.LoadPdptes(Context(), cr3);
+  if (load.fault) {
+    Raise(*load.fault, SegmentRegister::kDs, AccessKind::kRead);
+    return false;
   }
+  if (load.reserved_bits) {
+    Fault(Vector::kGeneralProtection);
+    return false;
+  }
+  state_.switched.pdptes = load.pdptes;
   return true;
 }
 
-void Processor::DropTranslations(bool) {}
-void Processor::DropTranslationsOfPcid(uint64_t) {}
-void Processor::DropTranslationsOfPage(uint64_t) {}
-void Processor::DropTranslationsOfPageAndPcid(uint64_t, uint64_t) {}
+// SDM Vol. 3A, 4.10.4.1 "Operations that Invalidate TLBs and Paging-Structure Caches"; Vol. 3C,
+// 29.4.3.1: in non-root operation of the current VPID.
+void Processor::DropTranslations(bool retain_globals) {
+  mmu_.tlb().DropVpid(Context().vpid, retain_globals);
+}
+void Processor::DropTranslationsOfPcid(uint64_t pcid) {
+  mmu_.tlb().DropPcid(Context().vpid, static_cast<uint16_t>(pcid));
+}
+void Processor::DropTranslationsOfPage(uint64_t linear) {
+  constexpr uint64_t kPcid = 0xFFF;
+  const SwitchedRegisters& r = state_.switched;
+  const uint64_t pcid = (r.cr4 & Cr4::kPcide) != 0 ? r.cr3 & kPcid : 0;
+  mmu_.tlb().DropPage(Context().vpid, static_cast<uint16_t>(pcid), linear);
+}
+void Processor::DropTranslationsOfPageAndPcid(uint64_t linear, uint64_t pcid) {
+  mmu_.tlb().DropPageOfPcid(Context().vpid, static_cast<uint16_t>(pcid), linear);
+}
+
+// SDM Vol. 3C, 31.3, "INVEPT", "INVVPID".
+void Processor::Invalidate(const Invalidation& invalidation) {
+  Tlb& tlb = mmu_.tlb();
+  switch (invalidation.kind) {
+    case Invalidation::Kind::kEptSingleContext:
+      return tlb.DropEp4ta(Eptp::Ep4ta(invalidation.eptp));
+    case Invalidation::Kind::kEptAllContexts:
+      return tlb.DropAllEp4tas();
+    case Invalidation::Kind::kVpidIndividualAddress:
+      return tlb.DropPageOfVpid(invalidation.vpid, invalidation.linear);
+    case Invalidation::Kind::kVpidSingleContext:
+      return tlb.DropVpid(invalidation.vpid, false);
+    case Invalidation::Kind::kVpidAllContexts:
+      return tlb.DropAllVpids();
+    case Invalidation::Kind::kVpidSingleContextRetainingGlobals:
+      return tlb.DropVpid(invalidation.vpid, true);
+  }
+}
 
 }  // namespace nvmx::sim

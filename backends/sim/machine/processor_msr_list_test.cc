@@ -91,7 +91,10 @@ TEST_F(ProcessorMsrList, EntryLoadComesBeforeTheInjectedEvent) {
   Write(VmcsField::kVmEntryInterruptionInformation, InterruptionInformation::Nmi().value());
   UseEntryLoadList({{.index = kUnknownMsr}});
   cpu_.EnterGuest();
-  EXPECT_EQ(state().stacks[0].count, 0u);
+  const uint64_t below_top = lhv::kWindowBase + lhv::kL1StackTop - 8;
+  uint64_t pushed = 0;
+  memory_.Read(below_top, std::as_writable_bytes(std::span(&pushed, 1)));
+  EXPECT_EQ(pushed, 0u);
 }
 
 TEST_F(ProcessorMsrList, AnEmptyListMayHaveAnyAddress) {

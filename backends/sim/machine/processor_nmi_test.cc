@@ -91,10 +91,16 @@ TEST_F(ProcessorNmi, IretEndsVirtualBlocking) {
 TEST_F(ProcessorNmi, AnIretThatFailsEndsBlockingAllTheSame) {
   SetPin(kVirtual);
   SetBlockingInVmcs(true);
+  Write(VmcsField::kExceptionBitmap,
+        uint32_t{1} << static_cast<unsigned>(Vector::kGeneralProtection));
   cpu_.EnterGuest();
-  Execute(InstructionKind::kIret);  // no frame to return to
-  ASSERT_EQ(Read(VmcsField::kExitReason), static_cast<uint64_t>(ExitReason::kTripleFault));
+  Execute(InstructionKind::kIret);  // no frame to return to: CS would be null
+  ASSERT_EQ(Read(VmcsField::kExitReason), static_cast<uint64_t>(ExitReason::kExceptionOrNmi));
   EXPECT_FALSE(SavedBlocking());
+  const InterruptionInformation information(
+      static_cast<uint32_t>(Read(VmcsField::kVmExitInterruptionInformation)));
+  EXPECT_TRUE(information.IsHardwareException(Vector::kGeneralProtection));
+  EXPECT_TRUE(information.nmi_unblocking());
 }
 
 TEST_F(ProcessorNmi, AnNmiExitBlocksRootOnlyAfterItHasSavedTheBlockingThatWas) {

@@ -19,16 +19,6 @@ struct SegmentState {
   uint64_t selector, base, limit, access_rights;
 };
 
-// What the delivery of an event saved. A real processor has it on the guest's stack; here it is
-// beside it, because the guest programs have no code that could look at it there.
-struct SavedFrame {
-  uint64_t vector, has_error_code, error_code, rip, rflags;
-};
-struct FrameStack {
-  uint64_t count;
-  std::array<SavedFrame, 8> frames;
-};
-
 // The registers that VM entries and VM exits switch.
 struct SwitchedRegisters {
   uint64_t rip, rsp, rflags;
@@ -86,8 +76,6 @@ struct ProcessorState {
   uint64_t current_vmcs;          // its slot in `vmcs`; any slot if there is none
   uint64_t vmx_abort;             // the VmxAbort that stopped the processor until RESET, or 0
   VmcsSlots vmcs;
-
-  std::array<FrameStack, 2> stacks;  // of L1 and of L2
 };
 static_assert(std::is_trivially_copyable_v<ProcessorState>);
 static_assert(std::has_unique_object_representations_v<ProcessorState>);

@@ -3,6 +3,7 @@
 
 #include <utility>
 
+#include "backends/sim/machine/guest_tables.h"
 #include "backends/sim/machine/processor_profile.h"
 #include "core/nested/guest_nmi.h"
 #include "core/nested/hypervisor.h"
@@ -34,26 +35,12 @@ uint64_t DigestOf(const T& value) {
   return XXH3_64bits(&value, sizeof value);
 }
 
-// One 1-GByte page identity-maps everything that a guest program names. SDM Vol. 3A, 5.5 "4-Level
-// Paging".
-void WritePageTables(Memory& memory, uint32_t cpu) {
-  constexpr uint64_t kPresentWritable = 3;
-  constexpr uint64_t kLarge = uint64_t{1} << 7;
-  const uint64_t pml4 = lhv::WindowOf(cpu) + lhv::kPageTableOffset;
-  const uint64_t pdpt = pml4 + kPageSize;
-  const uint64_t pml4_entry = pdpt | kPresentWritable;
-  const uint64_t pdpt_entry = kLarge | kPresentWritable;
-  memory.Write(pml4, std::as_bytes(std::span(&pml4_entry, 1)));
-  memory.Write(pdpt, std::as_bytes(std::span(&pdpt_entry, 1)));
-}
-
 void WriteSegment(Processor& processor, VmcsField selector, uint64_t value, uint32_t rights) {
   // The four fields of a segment register have the same index in their groups.
   const uint32_t index = Encoding(selector) & 0x3FF;
   processor.VmcsWrite(selector, value);
-  constexpr uint64_t kTssLimit = 0x67;
   processor.VmcsWrite(static_cast<VmcsField>(Encoding(VmcsField::kGuestEsLimit) + index),
-                      selector == VmcsField::kGuestTrSelector ? kTssLimit : 0xFFFFFFFF);
+                      selector == VmcsField::kGuestTrSelector ? kGuestTssLimit : 0xFFFFFFFF);
   processor.VmcsWrite(static_cast<VmcsField>(Encoding(VmcsField::kGuestEsAccessRights) + index),
                       rights);
 }
@@ -87,8 +74,11 @@ void WriteInitialL1State(Processor& processor, uint32_t cpu) {
       {VmcsField::kGuestRflags, 0x2},
       {VmcsField::kGuestRsp, window + lhv::kL1StackTop},
       {VmcsField::kGuestRip, lhv::kL1CodeBase},
+      {VmcsField::kGuestTrBase, window + lhv::kTssOffset},
       {VmcsField::kGuestIdtrBase, window + lhv::kL1IdtOffset},
+      {VmcsField::kGuestIdtrLimit, kGuestIdtLimit},
       {VmcsField::kGuestGdtrBase, window + lhv::kGdtOffset},
+      {VmcsField::kGuestGdtrLimit, kGuestGdtLimit},
   };
   for (const auto& row : kRest) processor.VmcsWrite(row.field, row.value);
 }
@@ -99,7 +89,7 @@ SimCpu::SimCpu(uint32_t index, const Parts& parts)
     : index_(index),
       memory_(parts.memory),
       interconnect_(parts.interconnect),
-      processor_(parts.memory, *this, SimulatedCapabilities()),
+      processor_(parts.memory, *this, SimulatedCapabilities(), {.keep_translations = false}),
       vcpu_{ports(),     parts.system,          cells_,
             vcpu_state_, parts.variant.quiesce, parts.variant.choreography,
             *this},
@@ -108,7 +98,7 @@ SimCpu::SimCpu(uint32_t index, const Parts& parts)
   for (const lhv::MemoryBlock& block : parts.program.memory) {
     memory_.Write(lhv::WindowOf(index) + block.offset, block.bytes);
   }
-  WritePageTables(memory_, index);
+  WriteGuestTables(memory_, index);
   InitializeVcpuState(vcpu_state_, OfferedCapabilities(processor_.capabilities()));
   processor_.MakeCurrent(VmcsRole::kVmcs01);
   InitializeVmcs01Controls(vcpu_);

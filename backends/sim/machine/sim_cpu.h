@@ -186,8 +186,10 @@ class SimCpu final : private Platform,
     return processor_.Cpuid(leaf, subleaf);
   }
   void UnblockNmi() override { processor_.state().nmi_blocked = 0; }
-  void Invalidate(const Invalidation&) override {}
-  void WriteXcr0(uint64_t) override {}
+  void Invalidate(const Invalidation& invalidation) override {
+    processor_.Invalidate(invalidation);
+  }
+  void WriteXcr0(uint64_t value) override { processor_.WriteXcr0(value); }
   void BeforeSharedAccess(const SharedAccess& access) override;
   void SpinUntil(const SpinCondition& condition) override;
   // Vmcs

@@ -8,6 +8,7 @@
 #include <string>
 #include <vector>
 
+#include "backends/sim/machine/guest_tables.h"
 #include "backends/sim/machine/memory.h"
 #include "backends/sim/machine/processor.h"
 #include "backends/sim/machine/processor_profile.h"
@@ -51,8 +52,10 @@ class ProcessorTest : public testing::Test {
   static constexpr uint32_t kExitReasonMsrFailure = 0x80000022;
 
   ProcessorTest() {
+    WriteGuestTables(memory_, 0);
     cpu_.MakeCurrent(VmcsRole::kVmcs02);
     WriteBaseline();
+    Write(VmcsField::kGuestIdtrBase, lhv::kWindowBase + lhv::kL2IdtOffset);
     cpu_.MakeCurrent(VmcsRole::kVmcs01);
     WriteBaseline();
   }
@@ -143,6 +146,13 @@ class ProcessorTest : public testing::Test {
   }
   void WriteBaseline() {
     WriteBaselineSegments();
+    Write(VmcsField::kGuestTrBase, lhv::kWindowBase + lhv::kTssOffset);
+    Write(VmcsField::kGuestGdtrBase, lhv::kWindowBase + lhv::kGdtOffset);
+    Write(VmcsField::kGuestGdtrLimit, kGuestGdtLimit);
+    Write(VmcsField::kGuestIdtrBase, lhv::kWindowBase + lhv::kL1IdtOffset);
+    Write(VmcsField::kGuestIdtrLimit, kGuestIdtLimit);
+    Write(VmcsField::kGuestCr3, lhv::kWindowBase + lhv::kPageTableOffset);
+    Write(VmcsField::kGuestDr7, Dr7::kInit);
     Write(VmcsField::kPinBasedControls, PinBased::kDefault1);
     Write(VmcsField::kPrimaryProcessorBasedControls, PrimaryProcessorBased::kDefault1);
     Write(VmcsField::kVmExitControls, VmExit::kDefault1 | VmExit::kHostAddressSpaceSize);
