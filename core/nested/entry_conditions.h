@@ -8,6 +8,7 @@
 #include <cstdint>
 
 #include "core/vmx/capabilities.h"
+#include "core/vmx/controls.h"
 #include "core/vmx/interruptibility.h"
 #include "core/vmx/interruption_info.h"
 #include "core/vmx/vmcs_image.h"
@@ -21,6 +22,11 @@ inline bool HasPin(const VmcsImage& v, uint32_t bits) {
 }
 inline bool HasPrimary(const VmcsImage& v, uint32_t bits) {
   return (v.Get<VmcsField::kPrimaryProcessorBasedControls>() & bits) == bits;
+}
+// True if these secondary controls are 1 and count, because secondary controls are activated.
+inline bool HasSecondary(const VmcsImage& v, uint32_t bits) {
+  return HasPrimary(v, PrimaryProcessorBased::kActivateSecondaryControls) &&
+         (v.Get<VmcsField::kSecondaryProcessorBasedControls>() & bits) == bits;
 }
 inline bool HasExit(const VmcsImage& v, uint32_t bits) {
   return (v.Get<VmcsField::kVmExitControls>() & bits) == bits;
@@ -46,6 +52,14 @@ bool VectorFitsType(InterruptionInformation event);
 bool DeliverErrorCodeFitsEvent(const VmcsImage& v, const Capabilities& c);
 // True if the length is one that an instruction can have, or the event needs none.
 bool InstructionLengthFitsEvent(const VmcsImage& v, const Capabilities& c);
+
+// --- Addresses: SDM Vol. 3C, 27.2.1.1 "VM-Execution Control Fields" ---
+
+// True if a 4-KByte page can lie at the address.
+inline bool IsPageAddress(const Capabilities& c, uint64_t address) {
+  return IsAligned(address) &&
+         IsWithinWidth(address, 1, static_cast<unsigned>(c.physical_address_width));
+}
 
 // --- Registers ---
 
