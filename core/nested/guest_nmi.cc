@@ -2,6 +2,7 @@
 #include "core/nested/guest_nmi.h"
 
 #include "core/nested/nested_exit.h"
+#include "core/nested/nested_paging.h"
 #include "core/vmx/controls.h"
 #include "core/vmx/interruptibility.h"
 #include "core/vmx/interruption_info.h"
@@ -104,7 +105,14 @@ void DeliverPendingGuestNmi(Vcpu& vcpu) {
     const bool l1_wants_window = L2Runs(vcpu) && L1WantsNmiWindow(vcpu);
     const bool nobody_to_take_it =
         vcpu.state.in_vmx_abort != 0 || vcpu.state.guest_nmis_masked != 0;
-    if (vcpu.own.guest_nmis_pending.Load(vcpu.ports.cpu) == 0 || nobody_to_take_it) {
+    const uint64_t pending = vcpu.own.guest_nmis_pending.Load(vcpu.ports.cpu);
+    if (pending > kGuestNmisPendingMask) {
+      const uint64_t suspicions = pending & ~kGuestNmisPendingMask;
+      vcpu.own.guest_nmis_pending.Add(vcpu.ports.cpu, -suspicions);
+      FollowEpt01(vcpu);
+      continue;
+    }
+    if (pending == 0 || nobody_to_take_it) {
       SetNmiWindowExiting(vcpu, l1_wants_window);
       return;
     }
