@@ -386,6 +386,32 @@ struct LinkedVmcsIsNotCurrent {
   static EntryChanges Accepted() { return {Current("another one", 0x2000)}; }
 };
 
+struct GuestPdptes {
+  static EntryChange Loading(std::string what, const Pdptes& pdptes, bool loads = true) {
+    return {std::move(what), [=](S& s) {
+              LeaveIa32eMode(s);
+              s.e.loads_pdptes = loads;
+              s.e.pdptes = pdptes;
+            }};
+  }
+  static EntryChanges Breaking() {
+    return {Loading("bit 1 of entry 0", {0x1003, 0, 0, 0}),
+            Loading("bit 8 of entry 3", {0, 0, 0, 0x1101}),
+            Loading("bit 39 of 39 of entry 2", {0, 0, uint64_t{1} << 39 | 1, 0})};
+  }
+  static EntryChanges Accepted() {
+    return {Loading("bits 3 and 4 and an address", {0x7F'FFFF'F019, 1, 0, 0}),
+            Loading("reserved bits, not present", {~uint64_t{1}, 0, 0, 0}),
+            Loading("reserved bits, not loaded", {0x1003, 0, 0, 0}, false),
+            {"reserved bits, but L2 has EPT and they are as it left them", [](S& s) {
+               Loading("", {0x1003, 0, 0, 0}).apply(s);
+               UseSecondary(s, Secondary::kEnableEpt);
+               s.v.Set<VmcsField::kEptPointer>(0x5000 | 3 << 3 | 6);
+               s.e.segments_are_as_l2_left_them = true;
+             }}};
+  }
+};
+
 std::vector<EntryRuleCase> Cases() {
   return {
 #define NVMX_GUEST_NON_REGISTER_RULE(name, qualification, condition, source) \
@@ -420,13 +446,14 @@ INSTANTIATE_TEST_SUITE_P(EntryRules, GuestNonRegisterRuleTest, testing::ValuesIn
 
 // SDM Vol. 3C, 27.8 "VM-Entry Failures During or After Loading Guest State": the numbers, once, as
 // numbers.
-TEST(GuestRuleQualificationTest, Is0ButForNmiInjectionAndTheLinkPointer) {
+TEST(GuestRuleQualificationTest, Is0ButForNmiInjectionTheLinkPointerAndPdptes) {
   for (const EntryRuleCase& c : Cases()) {
     const uint64_t expected = c.rule == "NmiInjectionWhileBlocked" ? 3
                               : c.rule == "VmcsLinkPointer" || c.rule == "LinkedVmcs" ||
                                       c.rule == "LinkedVmcsIsNotCurrent"
                                   ? 4
-                                  : 0;
+                              : c.rule == "GuestPdptes" ? 2
+                                                        : 0;
     EXPECT_EQ(c.qualification, expected) << c.rule;
   }
 }

@@ -3,6 +3,7 @@
 // VM exits from L2 to L1. SDM Vol. 3C, chapter 28 "VM Exits".
 #include "core/nested/nested_exit.h"
 
+#include "core/nested/vmcs12.h"
 #include "core/testing/builders.h"
 #include "core/testing/fake_vcpu.h"
 #include "core/testing/matchers.h"
@@ -50,22 +51,66 @@ class NestedExitTest : public testing::Test {
   VmcsImage v_ = ValidVmcs12(l1_.state.offered);
 };
 
+// What an exit saves whatever the controls say, or because v_ has the control.
+bool IsSaved(VmcsField field) {
+  constexpr FieldSet kNotSaved = {VmcsField::kVmcsLinkPointer,
+                                  VmcsField::kGuestSmbase,
+                                  VmcsField::kGuestIa32PerfGlobalCtrl,
+                                  VmcsField::kPmlIndex,
+                                  VmcsField::kVmxPreemptionTimerValue,
+                                  VmcsField::kGuestPdpte0,
+                                  VmcsField::kGuestPdpte1,
+                                  VmcsField::kGuestPdpte2,
+                                  VmcsField::kGuestPdpte3};
+  return Type(field) == FieldType::kGuestState && !kNotSaved.Has(field);
+}
+
 TEST_F(NestedExitTest, TheGuestStateAtTheExitIsInVmcs12) {
   RunL2();
   VmcsImage left = L2();
   for (const VmcsFieldInformation& row : kVmcsFields) {
-    const bool saved = Type(row.field) == FieldType::kGuestState &&
-                       Exists(row.field, l1_.state.offered) &&
-                       row.field != VmcsField::kVmcsLinkPointer;
-    if (saved) left.Write(row.field, L2().Read(row.field) ^ 0x1010);
+    if (IsSaved(row.field)) left.Write(row.field, L2().Read(row.field) ^ 0x1010);
   }
   left.Set<VmcsField::kGuestInterruptibilityState>(Interruptibility::kBlockingBySti);
   L2() = left;
   Exit();
+  CompleteVmcs12(l1_.vcpu());
   for (const VmcsFieldInformation& row : kVmcsFields) {
-    if (Type(row.field) != FieldType::kGuestState || !Exists(row.field, l1_.state.offered))
-      continue;
+    if (!IsSaved(row.field) || !Exists(row.field, l1_.state.offered)) continue;
     EXPECT_EQ(Vmcs12().Read(row.field), left.Read(row.field)) << row.name;
+  }
+}
+
+TEST_F(NestedExitTest, PdptesAreSavedIfL2HasEpt) {
+  for (bool ept : {false, true}) {
+    if (ept) {
+      v_.Set<VmcsField::kPrimaryProcessorBasedControls>(
+          v_.Get<VmcsField::kPrimaryProcessorBasedControls>() |
+          PrimaryProcessorBased::kActivateSecondaryControls);
+      v_.Set<VmcsField::kSecondaryProcessorBasedControls>(Secondary::kEnableEpt);
+      v_.Set<VmcsField::kEptPointer>(0x5000 | 3 << 3 | 6);
+    }
+    RunL2();
+    L2().Set<VmcsField::kGuestPdpte0>(0x1001);
+    Exit();
+    EXPECT_EQ(ReadVmcs12(l1_.vcpu(), VmcsField::kGuestPdpte0), ept ? 0x1001u : 0u);
+  }
+}
+
+TEST_F(NestedExitTest, ThePreemptionTimerIsSavedIfL1AskedForIt) {
+  for (bool save : {false, true}) {
+    v_.Set<VmcsField::kPinBasedControls>(v_.Get<VmcsField::kPinBasedControls>() |
+                                         PinBased::kActivateVmxPreemptionTimer);
+    if (save) {
+      v_.Set<VmcsField::kVmExitControls>(v_.Get<VmcsField::kVmExitControls>() |
+                                         VmExit::kSaveVmxPreemptionTimerValue);
+    }
+    v_.Set<VmcsField::kVmxPreemptionTimerValue>(1000);
+    RunL2();
+    EXPECT_EQ(L2().Get<VmcsField::kVmxPreemptionTimerValue>(), 1000u);
+    L2().Set<VmcsField::kVmxPreemptionTimerValue>(600);
+    Exit();
+    EXPECT_EQ(Vmcs12().Get<VmcsField::kVmxPreemptionTimerValue>(), save ? 600u : 1000u);
   }
 }
 
