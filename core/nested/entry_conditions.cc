@@ -149,11 +149,6 @@ bool LinkedVmcsIsOfTheRightKind(const VmcsImage& v, const Capabilities& c,
   return e.linked_revision == (revision | shadow);
 }
 
-bool PdptesMayBeLoaded(const VmcsImage& v, const Capabilities& c, const EntrySurroundings& e) {
-  if (e.segments_are_as_l2_left_them && HasSecondary(v, Secondary::kEnableEpt)) return true;
-  return AreValidPdptes(e.pdptes, static_cast<unsigned>(c.physical_address_width));
-}
-
 bool PendingRtmStandsAlone(const VmcsImage& v) {
   const uint64_t pending = v.Get<VmcsField::kGuestPendingDebugExceptions>();
   return (pending & PendingDebugExceptions::kRtm) == 0 ||

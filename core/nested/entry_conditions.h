@@ -128,9 +128,6 @@ inline bool HasLinkedVmcs(const VmcsImage& v) {
 bool LinkedVmcsIsOfTheRightKind(const VmcsImage& v, const Capabilities& c,
                                 const EntrySurroundings& e);
 
-// True if no PDPTE that is present has a reserved bit.
-bool PdptesMayBeLoaded(const VmcsImage& v, const Capabilities& c, const EntrySurroundings& e);
-
 }  // namespace nvmx
 
 #endif  // NVMX_CORE_NESTED_ENTRY_CONDITIONS_H_

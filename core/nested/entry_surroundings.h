@@ -4,7 +4,6 @@
 
 #include <cstdint>
 
-#include "core/nested/pdptes.h"
 #include "core/nested/vcpu.h"
 
 namespace nvmx {
@@ -23,11 +22,10 @@ struct EntrySurroundings {
   uint64_t current_vmcs = ~uint64_t{0};
   // The bits of IA32_PERF_GLOBAL_CTRL that stand for no counter of this CPU.
   uint64_t perf_global_ctrl_reserved = ~uint64_t{0};
-  // Whether the entry loads PDPTEs, and which: from VMCS12 if L2 has EPT, else from L1's memory.
-  bool loads_pdptes = false;
-  Pdptes pdptes = {};
-  // The segment registers and PDPTEs are in VMCS02 as L2 left them, and nothing else has changed
-  // that the rules about them look at: they need not be checked, and VMCS12 does not have them.
+  // With PAE paging: no PDPTE that the guest would enter with has reserved bits set.
+  bool pdptes_are_valid = true;
+  // The segment registers are in VMCS02 as L2 left them, and nothing else has changed that the
+  // rules about them look at: they need not be checked, and VMCS12 does not have them.
   bool segments_are_as_l2_left_them = false;
 };
 

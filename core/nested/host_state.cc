@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "core/nested/host_state.h"
 
-#include "core/nested/entry_conditions.h"
+#include "core/nested/msr_access.h"
 #include "core/nested/pdptes.h"
 #include "core/nested/vmcs01.h"
 #include "core/vmx/controls.h"
@@ -13,6 +13,10 @@
 
 namespace nvmx {
 namespace {
+
+bool L1Asked(const VmcsImage& vmcs12, VmcsField controls, uint32_t bit) {
+  return (vmcs12.Read(controls) & bit) != 0;
+}
 
 uint64_t WithLongMode(uint64_t efer, bool long_mode) {
   constexpr uint64_t kBits = Efer::kLme | Efer::kLma;
@@ -43,7 +47,7 @@ constexpr uint64_t kUnusableLdtr = 0x10082;
 void LoadHostSegments(Vcpu& vcpu) {
   const VmcsImage& vmcs12 = vcpu.state.vmcs12;
   Vmcs& vmcs = vcpu.ports.vmcs;
-  const bool long_mode = HasExit(vmcs12, VmExit::kHostAddressSpaceSize);
+  const bool long_mode = L1Asked(vmcs12, VmcsField::kVmExitControls, VmExit::kHostAddressSpaceSize);
 #define NVMX_SEGMENT(name)                                                    \
   SegmentFields {                                                             \
     VmcsField::kGuest##name##Selector, VmcsField::kGuest##name##Base,         \
@@ -74,32 +78,24 @@ void LoadHostSegments(Vcpu& vcpu) {
   vmcs.Write(VmcsField::kGuestIdtrLimit, 0xFFFF);
 }
 
-// What L2 left in registers that the exit may not load.
-struct L2Registers {
-  uint64_t efer = 0;
-  uint64_t pat = 0;
+// What the guest that exits has in the registers that an exit need not load.
+struct LeftRegisters {
+  uint64_t cr0, efer, pat;
 };
 
-L2Registers ReadL2Registers(Vcpu& vcpu) {
-  const VmcsImage& vmcs12 = vcpu.state.vmcs12;
-  L2Registers registers;
-  if (!HasExit(vmcs12, VmExit::kLoadIa32Efer)) {
-    registers.efer = vcpu.ports.vmcs.Read(VmcsField::kGuestIa32Efer);
-  }
-  if (!HasExit(vmcs12, VmExit::kLoadIa32Pat)) {
-    registers.pat = vcpu.ports.vmcs.Read(VmcsField::kGuestIa32Pat);
-  }
-  return registers;
-}
-
 // SDM Vol. 3C, 28.5.1 "Loading Host Control Registers, Debug Registers, MSRs".
-void LoadHostRegisters(Vcpu& vcpu, const L2Registers& l2) {
+void LoadHostRegisters(Vcpu& vcpu, const LeftRegisters& left) {
   const VmcsImage& vmcs12 = vcpu.state.vmcs12;
   Vmcs& vmcs = vcpu.ports.vmcs;
-  const bool long_mode = HasExit(vmcs12, VmExit::kHostAddressSpaceSize);
+  const auto asked = [&](uint32_t control) {
+    return L1Asked(vmcs12, VmcsField::kVmExitControls, control);
+  };
+  const bool long_mode = asked(VmExit::kHostAddressSpaceSize);
   uint64_t cr4 = vmcs12.Get<VmcsField::kHostCr4>();
   cr4 = long_mode ? cr4 | Cr4::kPae : cr4 & ~Cr4::kPcide;
-  WriteL1Cr0(vcpu, vmcs12.Get<VmcsField::kHostCr0>() | Cr0::kEt);
+  const uint64_t cr0 =
+      (vmcs12.Get<VmcsField::kHostCr0>() & kLoadedBitsOfCr0) | (left.cr0 & ~kLoadedBitsOfCr0);
+  WriteL1Cr0(vcpu, cr0);
   vmcs.Write(VmcsField::kGuestCr3, vmcs12.Get<VmcsField::kHostCr3>());
   WriteL1Cr4(vcpu, cr4);
   vmcs.Write(VmcsField::kGuestDr7, Dr7::kInit);
@@ -107,14 +103,15 @@ void LoadHostRegisters(Vcpu& vcpu, const L2Registers& l2) {
   vmcs.Write(VmcsField::kGuestIa32SysenterCs, vmcs12.Get<VmcsField::kHostIa32SysenterCs>());
   vmcs.Write(VmcsField::kGuestIa32SysenterEsp, vmcs12.Get<VmcsField::kHostIa32SysenterEsp>());
   vmcs.Write(VmcsField::kGuestIa32SysenterEip, vmcs12.Get<VmcsField::kHostIa32SysenterEip>());
-  const bool load_efer = HasExit(vmcs12, VmExit::kLoadIa32Efer);
   vmcs.Write(VmcsField::kGuestIa32Efer,
-             WithLongMode(load_efer ? vmcs12.Get<VmcsField::kHostIa32Efer>() : l2.efer, long_mode));
-  const bool load_pat = HasExit(vmcs12, VmExit::kLoadIa32Pat);
-  vmcs.Write(VmcsField::kGuestIa32Pat, load_pat ? vmcs12.Get<VmcsField::kHostIa32Pat>() : l2.pat);
-  if (HasExit(vmcs12, VmExit::kLoadIa32PerfGlobalCtrl)) {
-    vcpu.ports.cpu.WriteMsr(Index(Msr::IA32_PERF_GLOBAL_CTRL),
-                            vmcs12.Get<VmcsField::kHostIa32PerfGlobalCtrl>());
+             WithLongMode(
+                 asked(VmExit::kLoadIa32Efer) ? vmcs12.Get<VmcsField::kHostIa32Efer>() : left.efer,
+                 long_mode));
+  vmcs.Write(VmcsField::kGuestIa32Pat,
+             asked(VmExit::kLoadIa32Pat) ? vmcs12.Get<VmcsField::kHostIa32Pat>() : left.pat);
+  if (asked(VmExit::kLoadIa32PerfGlobalCtrl)) {
+    WriteGuestMsr(vcpu, Index(Msr::IA32_PERF_GLOBAL_CTRL),
+                  vmcs12.Get<VmcsField::kHostIa32PerfGlobalCtrl>());
   }
   vmcs.Write(VmcsField::kGuestRip, vmcs12.Get<VmcsField::kHostRip>());
   vmcs.Write(VmcsField::kGuestRsp, vmcs12.Get<VmcsField::kHostRsp>());
@@ -126,32 +123,40 @@ void LoadHostRegisters(Vcpu& vcpu, const L2Registers& l2) {
 
 // SDM Vol. 3C, 28.5.4 "Checking and Loading Host Page-Directory-Pointer-Table Entries".
 bool LoadHostPdptes(Vcpu& vcpu) {
-  const VmcsImage& vmcs12 = vcpu.state.vmcs12;
-  if (!UsesPaePaging(vmcs12.Get<VmcsField::kHostCr0>(), vmcs12.Get<VmcsField::kHostCr4>(),
-                     HasExit(vmcs12, VmExit::kHostAddressSpaceSize))) {
+  Vmcs& vmcs = vcpu.ports.vmcs;
+  const bool long_mode = (vmcs.Read(VmcsField::kGuestIa32Efer) & Efer::kLma) != 0;
+  if (!UsesPaePaging(vmcs.Read(VmcsField::kGuestCr0), vmcs.Read(VmcsField::kGuestCr4), long_mode)) {
     return true;
   }
-  const Pdptes pdptes = ReadPdptes(vcpu, vmcs12.Get<VmcsField::kHostCr3>());
+  const Pdptes pdptes = ReadPdptes(vcpu, vmcs.Read(VmcsField::kGuestCr3));
+  if (!AreValidPdptes(pdptes, static_cast<unsigned>(vcpu.state.offered.physical_address_width))) {
+    return false;
+  }
   WritePdpteFields(vcpu, pdptes);
-  return AreValidPdptes(pdptes, static_cast<unsigned>(vcpu.state.offered.physical_address_width));
+  return true;
 }
 
 }  // namespace
 
-bool LoadHostStateIntoVmcs01(Vcpu& vcpu) {
+std::optional<VmxAbort> LoadHostStateIntoVmcs01(Vcpu& vcpu) {
   Vmcs& vmcs = vcpu.ports.vmcs;
-  const L2Registers l2 = ReadL2Registers(vcpu);
+  const LeftRegisters left = {vmcs.Read(VmcsField::kGuestCr0), vmcs.Read(VmcsField::kGuestIa32Efer),
+                              vmcs.Read(VmcsField::kGuestIa32Pat)};
   vmcs.MakeCurrent(VmcsRole::kVmcs01);
-  LoadHostRegisters(vcpu, l2);
+  if ((left.efer & Efer::kLma) != 0 &&
+      !L1Asked(vcpu.state.vmcs12, VmcsField::kVmExitControls, VmExit::kHostAddressSpaceSize)) {
+    return VmxAbort::kHostAddressSpaceSize;
+  }
+  LoadHostRegisters(vcpu, left);
   LoadHostSegments(vcpu);
-  // SDM Vol. 3C, 28.5.5 "Updating Non-Register State": no blocking by STI or MOV SS; blocking by
-  // NMI is the caller's.
+  // SDM Vol. 3C, 28.5.5 "Updating Non-Register State": no blocking by STI or MOV SS.
   vmcs.Write(VmcsField::kGuestInterruptibilityState,
              vmcs.Read(VmcsField::kGuestInterruptibilityState) & Interruptibility::kBlockingByNmi);
   vmcs.Write(VmcsField::kGuestActivityState, static_cast<uint64_t>(ActivityState::kActive));
   vmcs.Write(VmcsField::kGuestPendingDebugExceptions, 0);
   vmcs.Write(VmcsField::kVmEntryInterruptionInformation, 0);
-  return LoadHostPdptes(vcpu);
+  if (!LoadHostPdptes(vcpu)) return VmxAbort::kHostPdptes;
+  return std::nullopt;
 }
 
 }  // namespace nvmx

@@ -3,6 +3,7 @@
 
 #include <utility>
 
+#include "core/nested/boundary_exit.h"
 #include "core/nested/choreography.h"
 #include "core/nested/embedder.h"
 #include "core/nested/init_sipi.h"
@@ -117,6 +118,7 @@ void HandleVmExit(Vcpu& vcpu, RawExit raw) {
   } else if (std::optional<ReflectableExit> exit = SettleExit(vcpu, std::move(raw))) {
     HandleL1Exit(vcpu, *exit);
   }
+  if (vcpu.state.operation == VmxOperation::kNonRoot) ArmExitsOfL1(vcpu);
   DeliverLatchedInit(vcpu);
   vcpu.choreography.DeliverGuestNmi(vcpu);
 }

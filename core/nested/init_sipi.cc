@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "core/nested/init_sipi.h"
 
+#include "core/nested/boundary_exit.h"
 #include "core/nested/guest_nmi.h"
 #include "core/nested/nested_exit.h"
 #include "core/nested/vmcs01.h"
@@ -101,6 +102,12 @@ void ResetL1(Vcpu& vcpu) {
   vcpu.state.cr2 = 0;
 }
 
+bool DeliversAnEvent(Vcpu& vcpu) {
+  const InterruptionInformation event(
+      static_cast<uint32_t>(vcpu.ports.vmcs.Read(VmcsField::kVmEntryInterruptionInformation)));
+  return event.valid() && event.type() != InterruptionType::kOtherEvent;
+}
+
 }  // namespace
 
 void HandleInitOfL1(Vcpu& vcpu) { vcpu.state.init_latched = 1; }
@@ -125,7 +132,13 @@ void DeliverLatchedInit(Vcpu& vcpu) {
     case VmxOperation::kRoot:
       return;
     case VmxOperation::kNonRoot:
-      if (InjectionPending(vcpu)) return;
+      // INIT is blocked in wait-for-SIPI. Else it comes behind an event that the entry delivers,
+      // and before a pending MTF VM exit. SDM Vol. 3C, 26.2 "Other Causes of VM Exits", 26.5.2.
+      if (WaitsForSipi(vcpu)) return;
+      if (DeliversAnEvent(vcpu)) {
+        ExitBehindEvent(vcpu);
+        return;
+      }
       state.init_latched = 0;
       ReflectInit(vcpu);
       return;

@@ -7,6 +7,8 @@
 #include "core/nested/entry_surroundings.h"
 #include "core/nested/msr_lists.h"
 #include "core/nested/nested_exit.h"
+#include "core/nested/pdptes.h"
+#include "core/nested/preemption_timer.h"
 #include "core/nested/vmcs02.h"
 #include "core/nested/vmcs12.h"
 #include "core/vmx/controls.h"
@@ -68,12 +70,15 @@ EntryOutcome EnterL2(Vcpu& vcpu, bool launch) {
                         state.vmcs12.Get<VmcsField::kVmEntryMsrLoadCount>()};
   // The list loads L2's registers into VMCS02. If it fails VMCS12 is what it was before.
   if (list.count != 0) CompleteVmcs12(vcpu);
-  BuildVmcs02(vcpu, surroundings);
+  const std::optional<Pdptes> pdptes = PdptesOfVmcs12(vcpu);
+  BuildVmcs02(vcpu);
+  if (pdptes) WritePdpteFields(vcpu, *pdptes);
   LoadPerfGlobalCtrl(vcpu);
   if (FailedMsrListEntry failed = LoadMsrsOnEntry(vcpu, list)) {
     return FailAfterGuestState(
         vcpu, EntryOutcome::EntryFailure(ExitReason::kVmEntryFailureMsrLoading, failed));
   }
+  StartPreemptionTimer(vcpu);
   state.vmcs12_launched = 1;
   state.operation = VmxOperation::kNonRoot;
   vcpu.choreography.FinishNestedEntry(vcpu);

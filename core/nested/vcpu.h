@@ -71,6 +71,8 @@ struct VcpuState {
   // runs. VMCS02 cannot hold it, because VMCS02 always runs with virtual NMIs and its own bit then
   // means virtual blocking.
   uint64_t l2_blocking_by_nmi;
+  // When L1's VMX-preemption timer is 0, in its own ticks; 0 unless L2 runs and L1 uses it.
+  uint64_t l2_timer_deadline;
   // The embedding hypervisor withholds guest NMIs.
   uint64_t guest_nmis_masked;
   // L1's CPU is in VMX-abort shutdown: it runs no instruction and takes no event, but L0 still

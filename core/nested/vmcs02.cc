@@ -4,8 +4,8 @@
 #include "core/nested/entry_conditions.h"
 #include "core/nested/event_injection.h"
 #include "core/nested/guest_nmi.h"
+#include "core/nested/host_state.h"
 #include "core/nested/msr_bitmap.h"
-#include "core/nested/pdptes.h"
 #include "core/nested/vmcs02_controls.h"
 #include "core/nested/vmcs12.h"
 #include "core/vmx/controls.h"
@@ -76,10 +76,17 @@ std::optional<uint64_t> HostOwnedValue(VmcsField field) {
 }
 
 // The fields that other parts write with each entry.
-constexpr FieldSet kWrittenElsewhere = {
-    VmcsField::kVmEntryInterruptionInformation, VmcsField::kVmEntryExceptionErrorCode,
-    VmcsField::kVmEntryInstructionLength,       VmcsField::kGuestInterruptibilityState,
-    VmcsField::kVirtualProcessorIdentifier,     VmcsField::kEptPointer};
+constexpr FieldSet kWrittenElsewhere = {VmcsField::kVmEntryInterruptionInformation,
+                                        VmcsField::kVmEntryExceptionErrorCode,
+                                        VmcsField::kVmEntryInstructionLength,
+                                        VmcsField::kGuestInterruptibilityState,
+                                        VmcsField::kVirtualProcessorIdentifier,
+                                        VmcsField::kEptPointer,
+                                        VmcsField::kVmxPreemptionTimerValue,
+                                        VmcsField::kGuestPdpte0,
+                                        VmcsField::kGuestPdpte1,
+                                        VmcsField::kGuestPdpte2,
+                                        VmcsField::kGuestPdpte3};
 
 enum class Place { kWritten, kNotInVmcs02, kLater };
 
@@ -115,11 +122,14 @@ void WriteStaleFields(Vcpu& vcpu, const FieldSet& fields) {
   });
 }
 
-// With PAE paging and without EPT in VMCS12 a VM entry loads the PDPTEs from memory; VMCS02, which
-// has EPT, wants them in its fields.
-void WritePdptes(Vcpu& vcpu, const EntrySurroundings& surroundings) {
-  if (!surroundings.loads_pdptes || HasSecondary(vcpu.state.vmcs12, Secondary::kEnableEpt)) return;
-  WritePdpteFields(vcpu, surroundings.pdptes);
+// CR0 in VMCS02 is that of VMCS12, but for the bits that VM entry leaves as L1 has them: they
+// differ only if L1 has changed them since.
+void KeepUnloadedBitsOfCr0(Vcpu& vcpu, uint64_t cr0_of_l1) {
+  const uint64_t cr0 = vcpu.state.vmcs12.Get<VmcsField::kGuestCr0>();
+  if (((cr0 ^ cr0_of_l1) & ~kLoadedBitsOfCr0) == 0) return;
+  vcpu.ports.vmcs.Write(VmcsField::kGuestCr0,
+                        (cr0 & kLoadedBitsOfCr0) | (cr0_of_l1 & ~kLoadedBitsOfCr0));
+  vcpu.state.vmcs02_stale.Add(VmcsField::kGuestCr0);
 }
 
 void WriteInjection(Vcpu& vcpu) {
@@ -131,7 +141,7 @@ void WriteInjection(Vcpu& vcpu) {
 
 }  // namespace
 
-void BuildVmcs02(Vcpu& vcpu, const EntrySurroundings& surroundings) {
+void BuildVmcs02(Vcpu& vcpu) {
   VcpuState& state = vcpu.state;
   Vmcs& vmcs = vcpu.ports.vmcs;
   const Vmcs01Inputs inputs = ReadVmcs01Inputs(vcpu);
@@ -140,12 +150,13 @@ void BuildVmcs02(Vcpu& vcpu, const EntrySurroundings& surroundings) {
     state.vmcs02_stale |= kControlsThatDependOnVmcs01;
   }
   const L1Registers registers = ReadL1Registers(vcpu);
+  const uint64_t cr0_of_l1 = vmcs.Read(VmcsField::kGuestCr0);
   vmcs.MakeCurrent(VmcsRole::kVmcs02);
   WriteStaleFields(vcpu, state.vmcs02_stale);
   KeepL1Registers(vcpu, registers);
+  KeepUnloadedBitsOfCr0(vcpu, cr0_of_l1);
   vmcs.Write(VmcsField::kGuestInterruptibilityState,
              EnterL2NmiBlocking(vcpu, state.vmcs12.Get<VmcsField::kGuestInterruptibilityState>()));
-  WritePdptes(vcpu, surroundings);
   MergeMsrBitmap(vcpu);
   WriteInjection(vcpu);
 }

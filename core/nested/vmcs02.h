@@ -2,7 +2,6 @@
 #ifndef NVMX_CORE_NESTED_VMCS02_H_
 #define NVMX_CORE_NESTED_VMCS02_H_
 
-#include "core/nested/entry_surroundings.h"
 #include "core/nested/field_set.h"
 #include "core/nested/vcpu.h"
 #include "core/nested/vmcs01.h"
@@ -15,7 +14,7 @@ namespace nvmx {
 // Brings VMCS02 up to date with VMCS12 and L0's own needs, for a VM entry whose checks VMCS12 has
 // passed: writes what has changed since VMCS02 agreed last. VMCS01 is current on entry, VMCS02 at
 // the end.
-void BuildVmcs02(Vcpu& vcpu, const EntrySurroundings& surroundings);
+void BuildVmcs02(Vcpu& vcpu);
 
 // The addresses that hardware uses, again, because EPT01 has changed. VMCS02 is current, L2 is
 // about to run.

@@ -76,17 +76,11 @@ uint32_t SecondaryControls(const Vcpu& vcpu) {
   return controls | (secondary01 & Secondary::kEnableEpt);
 }
 
-// An exit that L0 keeps must not cost L2 the time that it still has.
+// IA32_PERF_GLOBAL_CTRL is loaded by software: by hardware it would be loaded again after each exit
+// that L0 keeps. What L1's timer has left is L0's to know (preemption_timer.h).
 uint32_t ExitControls(const Vcpu& vcpu) {
-  const VmcsImage& v = vcpu.state.vmcs12;
-  uint32_t controls = v.Get<VmcsField::kVmExitControls>() | kL0ExitControls;
-  if (HasPin(v, PinBased::kActivateVmxPreemptionTimer) &&
-      vcpu.state.offered.SupportsVmExit(VmExit::kSaveVmxPreemptionTimerValue)) {
-    controls |= VmExit::kSaveVmxPreemptionTimerValue;
-  }
-  // IA32_PERF_GLOBAL_CTRL is loaded by software: by hardware it would be loaded again after each
-  // exit that L0 keeps.
-  return controls & ~VmExit::kLoadIa32PerfGlobalCtrl;
+  return (vcpu.state.vmcs12.Get<VmcsField::kVmExitControls>() | kL0ExitControls) &
+         ~(VmExit::kLoadIa32PerfGlobalCtrl | VmExit::kSaveVmxPreemptionTimerValue);
 }
 
 TscView TscOf01(const Vcpu& vcpu) {
@@ -116,9 +110,6 @@ constexpr FieldSet kTsc = {VmcsField::kTscOffset, VmcsField::kTscMultiplier};
 constexpr FieldSet kProcessorBased = {VmcsField::kPrimaryProcessorBasedControls,
                                       VmcsField::kSecondaryProcessorBasedControls};
 constexpr Dependency kDependencies[] = {
-    {VmcsField::kPinBasedControls,
-     PinBased::kActivateVmxPreemptionTimer,
-     {VmcsField::kVmExitControls}},
     {VmcsField::kPrimaryProcessorBasedControls, PrimaryProcessorBased::kUseTscOffsetting,
      kTsc | kProcessorBased},
     {VmcsField::kPrimaryProcessorBasedControls,

@@ -3,6 +3,7 @@
 // What a VM exit out of VMCS02 leaves in VMCS12.
 #include "core/nested/entry_conditions.h"
 #include "core/nested/guest_nmi.h"
+#include "core/nested/pdptes.h"
 #include "core/nested/vmcs02.h"
 #include "core/nested/vmcs12.h"
 #include "core/vmx/controls.h"
@@ -33,10 +34,14 @@ constexpr FieldSet ExitInformation() {
 }
 constexpr FieldSet kExitInformation = ExitInformation();
 
-// Loaded by software, and saved by no control that is offered.
-constexpr FieldSet kNotSaved = {VmcsField::kGuestIa32PerfGlobalCtrl};
-constexpr FieldSet kPdptes = {VmcsField::kGuestPdpte0, VmcsField::kGuestPdpte1,
-                              VmcsField::kGuestPdpte2, VmcsField::kGuestPdpte3};
+// IA32_PERF_GLOBAL_CTRL is loaded by software, and saved by no control that is offered; the others
+// are saved by other parts (pdptes.h, preemption_timer.h).
+constexpr FieldSet kNotSavedHere = {VmcsField::kGuestIa32PerfGlobalCtrl,
+                                    VmcsField::kVmxPreemptionTimerValue,
+                                    VmcsField::kGuestPdpte0,
+                                    VmcsField::kGuestPdpte1,
+                                    VmcsField::kGuestPdpte2,
+                                    VmcsField::kGuestPdpte3};
 
 // What an exit saves only if a control says so. VMCS12 else keeps its value.
 struct SavedRegister {
@@ -47,7 +52,6 @@ constexpr SavedRegister kSavedRegisters[] = {
     {VmExit::kSaveDebugControls, {VmcsField::kGuestDr7, VmcsField::kGuestIa32Debugctl}},
     {VmExit::kSaveIa32Pat, {VmcsField::kGuestIa32Pat}},
     {VmExit::kSaveIa32Efer, {VmcsField::kGuestIa32Efer}},
-    {VmExit::kSaveVmxPreemptionTimerValue, {VmcsField::kVmxPreemptionTimerValue}},
 };
 
 }  // namespace
@@ -60,13 +64,7 @@ void SaveGuestStateToVmcs12(Vcpu& vcpu) {
   for (const SavedRegister& row : kSavedRegisters) {
     if (!HasExit(vmcs12, row.save)) unsaved |= row.fields;
   }
-  FieldSet saved = kGuestState - kNotSaved - unsaved;
-  if (!HasSecondary(vmcs12, Secondary::kEnableEpt)) saved -= kPdptes;
-  // A timer that is not active stands still.
-  if (!HasPin(vmcs12, PinBased::kActivateVmxPreemptionTimer)) {
-    saved.Remove(VmcsField::kVmxPreemptionTimerValue);
-    unsaved.Remove(VmcsField::kVmxPreemptionTimerValue);
-  }
+  const FieldSet saved = kGuestState - kNotSavedHere - unsaved;
   state.vmcs12_stale = {};
   saved.ForEach([&](VmcsField field) {
     if (!Exists(field, state.offered)) return;
@@ -79,6 +77,7 @@ void SaveGuestStateToVmcs12(Vcpu& vcpu) {
   state.vmcs02_stale -= saved;
   state.vmcs02_stale |= unsaved;
   vmcs12.Set<VmcsField::kGuestInterruptibilityState>(L2InterruptibilityForL1(vcpu));
+  SavePdptesToVmcs12(vcpu);
   // SDM Vol. 3C, 28.2: the entry control follows IA32_EFER.LMA, and the valid bit of the injection
   // field is cleared.
   const uint32_t entry = vmcs12.Get<VmcsField::kVmEntryControls>() & ~VmEntry::kIa32eModeGuest;

@@ -28,11 +28,7 @@ constexpr FieldSet kRare =
              VmcsField::kGuestIa32SysenterEip,
              VmcsField::kGuestIa32Pat,
              VmcsField::kGuestIa32Debugctl,
-             VmcsField::kGuestDr7,
-             VmcsField::kGuestPdpte0,
-             VmcsField::kGuestPdpte1,
-             VmcsField::kGuestPdpte2,
-             VmcsField::kGuestPdpte3} -
+             VmcsField::kGuestDr7} -
     FieldSet{VmcsField::kGuestCsAccessRights, VmcsField::kGuestSsAccessRights};
 #undef NVMX_SEGMENT
 

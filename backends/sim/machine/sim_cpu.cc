@@ -411,6 +411,10 @@ void SimCpu::Record(TraceKind kind, uint64_t first, uint64_t second) {
       nmi_unsettled_ = false;
       last_nmi_.fate = LastNmi::Fate::kGivenToGuest;
       break;
+    case TraceKind::kNmiMergedWhileHeld:
+      effects_.merged_while_held = true;
+      ++account_.merged;
+      break;
     case TraceKind::kNmiInjected:
     case TraceKind::kNmiExitToL1:
       ++effects_.delivered_to_guest;
