@@ -10,48 +10,6 @@ Capabilities SimulatedCapabilities() {
   constexpr uint64_t kRevision = 0x51;
   constexpr uint64_t kRegionSize = 4096;
   constexpr uint64_t kWriteBack = 6;
-  constexpr uint32_t kPin = PinBased::kNmiExiting | PinBased::kVirtualNmis;
-  constexpr uint32_t kPrimary = PrimaryProcessorBased::kHltExiting |
-                                PrimaryProcessorBased::kNmiWindowExiting |
-                                PrimaryProcessorBased::kActivateSecondaryControls;
-  // EPT is the identity here, whatever EPTP holds: what matters is that a guest may leave protected
-  // mode.
-  constexpr uint32_t kSecondary = Secondary::kEnableEpt | Secondary::kUnrestrictedGuest;
-  constexpr uint32_t kExit = VmExit::kSaveDebugControls | VmExit::kHostAddressSpaceSize |
-                             VmExit::kSaveIa32Pat | VmExit::kLoadIa32Pat | VmExit::kSaveIa32Efer |
-                             VmExit::kLoadIa32Efer;
-  constexpr uint32_t kEntry = VmEntry::kLoadDebugControls | VmEntry::kIa32eModeGuest |
-                              VmEntry::kLoadIa32Pat | VmEntry::kLoadIa32Efer;
-  Capabilities c;
-  c.basic = kRevision | kRegionSize << VmxBasic::kRegionSizeShift |
-            kWriteBack << VmxBasic::kMemoryTypeShift | VmxBasic::kTrueControls;
-  c.pinbased_ctls = MakeControlCapability(PinBased::kDefault1, kPin);
-  c.procbased_ctls = MakeControlCapability(PrimaryProcessorBased::kDefault1, kPrimary);
-  c.procbased_ctls2 = MakeControlCapability(0, kSecondary);
-  c.exit_ctls = MakeControlCapability(VmExit::kDefault1, kExit);
-  c.entry_ctls = MakeControlCapability(VmEntry::kDefault1, kEntry);
-  c.true_pinbased_ctls = c.pinbased_ctls;
-  c.true_procbased_ctls = c.procbased_ctls;
-  // "Save debug controls" and "load debug controls" are the only members of the default1 class that
-  // may be 0 here.
-  c.true_exit_ctls = MakeControlCapability(VmExit::kDefault1 & ~VmExit::kSaveDebugControls, kExit);
-  c.true_entry_ctls =
-      MakeControlCapability(VmEntry::kDefault1 & ~VmEntry::kLoadDebugControls, kEntry);
-  c.misc = VmxMisc::kStoreLmaOnExit | VmxMisc::kActivityStateHlt | VmxMisc::kActivityStateShutdown |
-           VmxMisc::kActivityStateWaitForSipi;
-  c.cr0_fixed0 = Cr0::kPe | Cr0::kNe | Cr0::kPg;
-  c.cr0_fixed1 = 0xFFFFFFFF;
-  c.cr4_fixed0 = Cr4::kVmxe;
-  c.cr4_fixed1 = Cr4::kVme | Cr4::kPvi | Cr4::kTsd | Cr4::kDe | Cr4::kPse | Cr4::kPae | Cr4::kMce |
-                 Cr4::kPge | Cr4::kPce | Cr4::kOsfxsr | Cr4::kOsxmmexcpt | Cr4::kVmxe |
-                 Cr4::kFsgsbase | Cr4::kOsxsave | Cr4::kSmep | Cr4::kSmap;
-  c.physical_address_width = 40;
-  c.linear_address_width = 48;
-  c.vmcs_enum = MakeVmcsEnum(c);
-  return c;
-}
-
-Capabilities FullCapabilities() {
   constexpr uint64_t kPreemptionTimerRate = 5;
   constexpr uint64_t kCr3Targets = 4;
   constexpr uint32_t kPin = PinBased::kExternalInterruptExiting | PinBased::kNmiExiting |
@@ -71,18 +29,20 @@ Capabilities FullCapabilities() {
       Secondary::kUnrestrictedGuest | Secondary::kRdrandExiting | Secondary::kEnableInvpcid |
       Secondary::kEnableVmFunctions | Secondary::kVmcsShadowing | Secondary::kRdseedExiting |
       Secondary::kEnablePml | Secondary::kUseTscScaling;
-  constexpr uint32_t kExit =
-      VmExit::kSaveDebugControls | VmExit::kHostAddressSpaceSize | VmExit::kLoadIa32PerfGlobalCtrl |
-      VmExit::kAcknowledgeInterruptOnExit | VmExit::kSaveIa32Pat | VmExit::kLoadIa32Pat |
-      VmExit::kSaveIa32Efer | VmExit::kLoadIa32Efer | VmExit::kSaveVmxPreemptionTimerValue;
+  constexpr uint32_t kExit = VmExit::kSaveDebugControls | VmExit::kHostAddressSpaceSize |
+                             VmExit::kLoadIa32PerfGlobalCtrl | VmExit::kAcknowledgeInterruptOnExit |
+                             VmExit::kSaveIa32Pat | VmExit::kLoadIa32Pat | VmExit::kSaveIa32Efer |
+                             VmExit::kLoadIa32Efer | VmExit::kSaveVmxPreemptionTimerValue;
   constexpr uint32_t kEntry = VmEntry::kLoadDebugControls | VmEntry::kIa32eModeGuest |
                               VmEntry::kLoadIa32PerfGlobalCtrl | VmEntry::kLoadIa32Pat |
                               VmEntry::kLoadIa32Efer;
-  Capabilities c = SimulatedCapabilities();
+  Capabilities c;
+  c.basic = kRevision | kRegionSize << VmxBasic::kRegionSizeShift |
+            kWriteBack << VmxBasic::kMemoryTypeShift | VmxBasic::kTrueControls;
   c.pinbased_ctls = c.true_pinbased_ctls = MakeControlCapability(PinBased::kDefault1, kPin);
   c.procbased_ctls = MakeControlCapability(P::kDefault1, kPrimary);
-  c.true_procbased_ctls = MakeControlCapability(
-      P::kDefault1 & ~(P::kCr3LoadExiting | P::kCr3StoreExiting), kPrimary);
+  c.true_procbased_ctls =
+      MakeControlCapability(P::kDefault1 & ~(P::kCr3LoadExiting | P::kCr3StoreExiting), kPrimary);
   c.procbased_ctls2 = MakeControlCapability(0, kSecondary);
   c.exit_ctls = MakeControlCapability(VmExit::kDefault1, kExit);
   c.true_exit_ctls = MakeControlCapability(VmExit::kDefault1 & ~VmExit::kSaveDebugControls, kExit);
@@ -100,7 +60,15 @@ Capabilities FullCapabilities() {
                    E::kInvvpid | E::kInvvpidIndividualAddress | E::kInvvpidSingleContext |
                    E::kInvvpidAllContext | E::kInvvpidSingleContextRetainingGlobals;
   c.vmfunc = VmFunction::kEptpSwitching;
-  c.cr4_fixed1 |= Cr4::kUmip | Cr4::kLa57 | Cr4::kPcide;
+  c.cr0_fixed0 = Cr0::kPe | Cr0::kNe | Cr0::kPg;
+  c.cr0_fixed1 = 0xFFFFFFFF;
+  c.cr4_fixed0 = Cr4::kVmxe;
+  c.cr4_fixed1 = Cr4::kVme | Cr4::kPvi | Cr4::kTsd | Cr4::kDe | Cr4::kPse | Cr4::kPae | Cr4::kMce |
+                 Cr4::kPge | Cr4::kPce | Cr4::kOsfxsr | Cr4::kOsxmmexcpt | Cr4::kUmip | Cr4::kLa57 |
+                 Cr4::kVmxe | Cr4::kFsgsbase | Cr4::kPcide | Cr4::kOsxsave | Cr4::kSmep |
+                 Cr4::kSmap;
+  c.physical_address_width = 40;
+  c.linear_address_width = 57;
   c.vmcs_enum = MakeVmcsEnum(c);
   return c;
 }

@@ -10,9 +10,6 @@ namespace nvmx::sim {
 // in which a processor reports them. SDM Vol. 3D, Appendix A "VMX Capability Reporting Facility".
 Capabilities SimulatedCapabilities();
 
-// A CPU with all of VMX that the simulated processor has; guest programs are compared on it.
-Capabilities FullCapabilities();
-
 }  // namespace nvmx::sim
 
 #endif  // NVMX_BACKENDS_SIM_MACHINE_PROCESSOR_PROFILE_H_

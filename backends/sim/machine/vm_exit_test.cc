@@ -215,6 +215,16 @@ TEST_F(VmExitTest, AFaultThatExitsSavesRfSet) {
   EXPECT_NE(Read(VmcsField::kGuestRflags) & Rflags::kRf, 0u);
 }
 
+TEST_F(VmExitTest, AnEptMisconfigurationSavesRfSet) {
+  Start();
+  UseSecondary(Secondary::kEnableEpt);
+  Write(VmcsField::kEptPointer, EntryFixture::kEptp);
+  Launch();
+  Execute(Kind::kNop);
+  ExpectExit(ExitReason::kEptMisconfiguration);
+  EXPECT_NE(Read(VmcsField::kGuestRflags) & Rflags::kRf, 0u);
+}
+
 TEST_F(VmExitTest, TheStoredTscIsWithoutTheOffset) {
   Start();
   Or(VmcsField::kPrimaryProcessorBasedControls, PrimaryProcessorBased::kUseTscOffsetting);

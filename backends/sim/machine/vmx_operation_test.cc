@@ -2,7 +2,9 @@
 //
 // VMXON, VMXOFF, VMCLEAR, VMPTRLD, VMPTRST and VMCALL without L0. SDM Vol. 3C, 31.3 "VMX
 // Instructions".
+#include "backends/sim/machine/paging_format.h"
 #include "backends/sim/machine/testing/native_fixture.h"
+#include "core/x86/address.h"
 
 namespace nvmx::sim {
 namespace {
@@ -90,6 +92,12 @@ INSTANTIATE_TEST_SUITE_P(Instructions, EachVmxInstruction, testing::ValuesIn(kOt
 class EachPrivileged : public EachVmxInstruction {
  protected:
   void EnterUserMode() {
+    // Everything is mapped by one page, which is not for user mode.
+    const uint64_t pml4 = kWindow + lhv::kPageTableOffset;
+    for (uint64_t entry : {pml4, pml4 + kPageSize}) {
+      Put(entry, Get<uint64_t>(entry) | PagingEntry::kUser);
+    }
+    cpu_.mmu().tlb().Clear();
     r().cs = {lhv::kCodeSelector | 3, 0, 0xFFFFFFFF, 0xA0FB};
     r().ss = {lhv::kDataSelector | 3, 0, 0xFFFFFFFF, 0xC0F3};
     r().rsp = kWindow + lhv::kL1StackTop;

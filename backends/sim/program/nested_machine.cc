@@ -1,8 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "backends/sim/program/nested_machine.h"
 
-#include <cstring>
-
 #include "absl/strings/str_cat.h"
 #include "backends/sim/program/offered_profile.h"
 
@@ -11,7 +9,7 @@ namespace nvmx::sim {
 NestedMachine::NestedMachine(uint32_t cpus, const Variant& variant)
     : ProgramMachine(cpus), l0_memory_(memory(), cpus), variant_(variant) {
   system_.emplace(cpus);
-  const Capabilities capabilities = FullCapabilities();
+  const Capabilities capabilities = SimulatedCapabilities();
   const ProcessorOptions options{.ticks_per_instruction = kTicksPerInstruction};
   for (uint32_t index = 0; index < cpus; ++index) {
     cpus_.push_back(std::make_unique<NestedCpu>(
@@ -21,22 +19,8 @@ NestedMachine::NestedMachine(uint32_t cpus, const Variant& variant)
 }
 
 void NestedMachine::Reset() {
-  ResetSharedCells();
+  system_.emplace(cpu_count());
   for (const std::unique_ptr<NestedCpu>& cpu : cpus_) cpu->Reset();
-}
-
-void NestedMachine::ResetSharedCells() {
-  QuiesceCells& quiesce = system_->quiesce;
-  for (const SharedCell* cell :
-       {&quiesce.lock.cell(), &system_->print_lock.cell(),
-        static_cast<const SharedCell*>(&quiesce.initiator),
-        static_cast<const SharedCell*>(&quiesce.acknowledged),
-        static_cast<const SharedCell*>(&quiesce.resume_signal),
-        static_cast<const SharedCell*>(&quiesce.resumed),
-        static_cast<const SharedCell*>(&system_->ept01_memory_types)}) {
-    const std::span<std::byte> bytes = cell->bytes();
-    std::memset(bytes.data(), 0, bytes.size());
-  }
 }
 
 bool NestedMachine::Turn(uint32_t index) {
@@ -81,7 +65,7 @@ void NestedMachine::SaveStart() {
 }
 
 void NestedMachine::RestoreStart() {
-  ResetSharedCells();
+  system_.emplace(cpu_count());
   l0_memory_.ClearHostPages(0);
   cpus_[0]->processor().state() = start_->processor;
   cpus_[0]->RestoreL0State(start_->l0);

@@ -8,7 +8,7 @@
 namespace nvmx::sim {
 
 // What the core offers L1 on the simulated CPU, which the reference has natively.
-inline Capabilities OfferedProfile() { return OfferedCapabilities(FullCapabilities()); }
+inline Capabilities OfferedProfile() { return OfferedCapabilities(SimulatedCapabilities()); }
 
 // How far the time-stamp counter advances with each completed instruction of a guest program: one
 // tick of the VMX-preemption timer.

@@ -72,7 +72,7 @@ void AddShadowing(Random& random, ProgramBuilder& builder) {
       const uint32_t encoding = SomeEncoding(random);
       builder.L2({.kind = OperationKind::kVmwrite,
                   .selector = encoding,
-                  .value = random.Awkward(64) & ValueMask(Width(encoding))});
+                  .value = random.Awkward(64) & OperandMask(encoding)});
     }
   }
   builder.WantRounds(random.Between(1, 4));

@@ -36,7 +36,7 @@ Operation SomeField(Random& random, OperationKind kind) {
   if (random.OneIn(10)) encoding ^= static_cast<uint32_t>(random.Bit(32));
   return {.kind = kind,
           .selector = encoding,
-          .value = random.Awkward(64) & ValueMask(Width(encoding))};
+          .value = random.Awkward(64) & OperandMask(encoding)};
 }
 
 Operation SomeOperation(Random& random, const ProgramBuilder& builder, const Regions& regions) {
