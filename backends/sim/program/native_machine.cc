@@ -14,6 +14,7 @@ class NativeMachine::NativeCpu final : public ProgramCpu {
 
   void Reset() {
     processor().state() = at_reset_;
+    processor().mmu().tlb().Clear();
     pending() = {};
   }
 
@@ -54,6 +55,7 @@ void NativeMachine::SaveStart() {
 
 void NativeMachine::RestoreStart() {
   cpus_[0]->processor().state() = *start_;
+  cpus_[0]->processor().mmu().tlb().Clear();
   cpus_[0]->pending() = {};
 }
 

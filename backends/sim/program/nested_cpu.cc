@@ -33,6 +33,7 @@ void NestedCpu::Reset() {
   waiting_ = false;
   defect_.clear();
   processor().state() = at_reset_;
+  processor().mmu().tlb().Clear();
   l0_memory_.ClearHostPages(index());
   std::memset(cells_.guest_nmis_pending.bytes().data(), 0, sizeof(uint64_t));
   vcpu_state_ = {};
