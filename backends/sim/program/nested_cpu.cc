@@ -157,7 +157,9 @@ void NestedCpu::UnblockNmi() {
   TakeNmiInRoot();
 }
 
-void NestedCpu::Invalidate(const Invalidation&) {}
+void NestedCpu::Invalidate(const Invalidation& invalidation) {
+  processor().Invalidate(invalidation);
+}
 
 void NestedCpu::WriteXcr0(uint64_t value) { processor().state().xcr0 = value; }
 
