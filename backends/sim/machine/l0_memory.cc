@@ -69,8 +69,10 @@ HostPages L0Memory::HostPagesOf(uint32_t cpu) {
   return {std::span(pages_).subspan(first, kHostPageCount), AddressOf(first)};
 }
 
-void L0Memory::ClearHostPages(uint32_t cpu) {
-  for (HostPage& page : HostPagesOf(cpu).pages) page.words.fill(0);
+void L0Memory::ClearHostPages(uint32_t cpu, size_t used) {
+  for (HostPage& page : HostPagesOf(cpu).pages.first(std::min(used, kHostPageCount))) {
+    page.words.fill(0);
+  }
 }
 
 void L0Memory::ConfigureVmcs01(Vcpu& vcpu) {

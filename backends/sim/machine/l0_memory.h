@@ -34,8 +34,12 @@ class L0Memory {
 
   // Whether something wrote where only this class writes.
   bool IsDamaged() const;
-  // Host pages as they were at first.
-  void ClearHostPages(uint32_t cpu);
+  // The host pages as they were at first; `used` of them, the first, may have been written.
+  void ClearHostPages(uint32_t cpu, size_t used);
+  // How many host pages a CPU of L0 in that state may have written.
+  static size_t UsedHostPages(const VcpuState& state) {
+    return kFirstEpt02Page + state.ept02.pages_begun;
+  }
 
  private:
   enum Page : size_t { kCanaryBelow, kPml4, kPdpts };

@@ -6,6 +6,7 @@
 #include <memory>
 #include <optional>
 #include <string>
+#include <vector>
 
 #include "backends/sim/machine/fiber.h"
 #include "backends/sim/machine/l0_memory.h"
@@ -65,10 +66,11 @@ class NestedCpu final : public ProgramCpu,
   const std::string& defect() const { return defect_; }
 
   const VcpuState& vcpu_state() const { return vcpu_state_; }
-  // What is neither in the processor nor in memory, to go back to.
+  // What is neither in the processor nor in the guest's memory, to go back to.
   struct L0State {
     VcpuState vcpu;
     uint64_t guest_nmis_pending;
+    std::vector<HostPage> host_pages;  // those that are not zero are among these
   };
   L0State SaveL0State() const;
   void RestoreL0State(const L0State& state);

@@ -66,7 +66,6 @@ void NestedMachine::SaveStart() {
 
 void NestedMachine::RestoreStart() {
   system_.emplace(cpu_count());
-  l0_memory_.ClearHostPages(0);
   cpus_[0]->processor().state() = start_->processor;
   cpus_[0]->processor().mmu().tlb().Clear();
   cpus_[0]->RestoreL0State(start_->l0);
