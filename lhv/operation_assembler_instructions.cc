@@ -12,6 +12,7 @@
 #include "lhv/layout.h"
 #include "lhv/operand.h"
 #include "lhv/operation_assembler.h"
+#include "lhv/operation_check.h"
 #include "lhv/operation_syntax.h"
 #include "lhv/operation_text.h"
 #include "lhv/paging_values.h"
@@ -112,7 +113,7 @@ bool OperationAssembler::ReadOperand(const YAML::Node& map, Operation& operation
   const YAML::Node node = map["operand"];
   if (!Has(node, "register")) return ReadMemoryOperand(node, operation);
   if (!reader_.CheckMap(node, "operand", {"register"})) return false;
-  if (operation.kind != OperationKind::kVmread && operation.kind != OperationKind::kVmwrite) {
+  if (!CanHaveRegisterOperand(operation.kind)) {
     reader_.Fail(node, "this instruction has no register operand",
                  "expected a memory operand such as {segment: ds, address_of: block}");
     return false;
@@ -183,6 +184,10 @@ std::optional<AddressOperand> OperationAssembler::ValueOr(const YAML::Node& map,
 }
 
 void OperationAssembler::AppendWithValue(const Item& item) {
+  if (Has(item.argument, "operand") && CanHaveMemoryOperand(item.syntax.kind)) {
+    AppendWithAddress(item);
+    return;
+  }
   const auto value = blocks_.Value(item.argument, item.name());
   if (!value) return;
   Append(item, {.kind = item.syntax.kind, .flags = value->flags, .value = value->value});
