@@ -140,12 +140,6 @@ bool OperationAssembler::ReadMemoryOperand(const YAML::Node& node, Operation& op
     if (!segment) return false;
     operand.segment = *segment;
   }
-  if (Has(node, "shape")) {
-    const auto shape =
-        ReadName<Operand::Shape>(reader_, node["shape"], "shape of an address", kShapes);
-    if (!shape) return false;
-    operand.shape = *shape;
-  }
   const auto size = NumberOr(node, "address_size", 64, 64, 32);
   if (!size) return false;
   if (*size != 32 && *size != 64) {
@@ -163,6 +157,21 @@ bool OperationAssembler::ReadMemoryOperand(const YAML::Node& node, Operation& op
     return false;
   }
   operand.offset = address->value;
+  // A displacement has 32 bits, sign-extended.
+  const bool is_displacement =
+      address->value == static_cast<uint64_t>(static_cast<int32_t>(address->value));
+  operand.shape = is_displacement ? Operand::Shape::kDisplacement : Operand::Shape::kBase;
+  if (Has(node, "shape")) {
+    const auto shape =
+        ReadName<Operand::Shape>(reader_, node["shape"], "shape of an address", kShapes);
+    if (!shape) return false;
+    operand.shape = *shape;
+  }
+  if (operand.shape == Operand::Shape::kDisplacement && !is_displacement) {
+    reader_.Fail(node, absl::StrCat("no displacement is 0x", absl::Hex(address->value)),
+                 "expected another shape for an address of more than 32 bits");
+    return false;
+  }
   const bool in_window = (address->flags & kValueIsWindowOffset) != 0;
   operation.flags |= kHasOperand | (in_window ? kOperandIsWindowOffset : 0);
   operation.operand = PackOperand(operand);
