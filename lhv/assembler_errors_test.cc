@@ -103,6 +103,11 @@ INSTANTIATE_TEST_SUITE_P(
              "f.yaml:5:56: unknown general-purpose register \"r16\"; did you mean r10?"},
         Case{"NoSuchShape", Line("vmptrld: {operand: {shape: bass, address_of: a}}"),
              "f.yaml:5:36: unknown shape of an address \"bass\"; did you mean base?"},
+        Case{
+            "LargeDisplacement",
+            Line("vmptrld: {operand: {shape: displacement, address: 0x100000000}}"),
+            "f.yaml:5:28: no displacement is 0x100000000; expected another shape for an address of "
+            "more than 32 bits"},
         Case{"InvalidationType", Line("invept: {type: individual_address}"),
              "f.yaml:5:24: unknown type of invalidation \"individual_address\"; expected one of "
              "single_context, all_contexts"},

@@ -109,8 +109,16 @@ TEST(AssemblerFeatures, OperandsAreEncodedAsTheyAreDescribed) {
   const Operation vmwrite = One("vmwrite: {field: GUEST_RIP, value: 5, operand: {register: r9}}");
   EXPECT_EQ(vmwrite.value, 5u);
   EXPECT_EQ(UnpackOperand(vmwrite.operand).general_register, GeneralRegister::kR9);
-  EXPECT_EQ(One("vmread: {field: GUEST_RIP, operand: {address: 0x8000000000000000}}").flags,
-            kHasOperand);
+  const Operation far = One("vmread: {field: GUEST_RIP, operand: {address: 0x8000000000000000}}");
+  EXPECT_EQ(far.flags, kHasOperand);
+  EXPECT_EQ(UnpackOperand(far.operand).shape, Operand::Shape::kBase);
+  EXPECT_EQ(One("sgdt: {operand: {segment: gs, address_of: data}}").flags,
+            kHasOperand | kOperandIsWindowOffset);
+}
+
+TEST(AssemblerFeatures, AVmEntryWritesHostRipUnlessItKeepsIt) {
+  EXPECT_EQ(All("      - nop\n      - vmlaunch\n").size(), 3u);
+  EXPECT_EQ(All("      - nop\n      - vmlaunch: {keep_host_rip: true}\n").size(), 2u);
 }
 
 TEST(AssemblerFeatures, ValuesAreComposed) {

@@ -12,6 +12,7 @@
 #include "lhv/layout.h"
 #include "lhv/operand.h"
 #include "lhv/operation_assembler.h"
+#include "lhv/operation_check.h"
 #include "lhv/operation_syntax.h"
 #include "lhv/operation_text.h"
 #include "lhv/paging_values.h"
@@ -112,7 +113,7 @@ bool OperationAssembler::ReadOperand(const YAML::Node& map, Operation& operation
   const YAML::Node node = map["operand"];
   if (!Has(node, "register")) return ReadMemoryOperand(node, operation);
   if (!reader_.CheckMap(node, "operand", {"register"})) return false;
-  if (operation.kind != OperationKind::kVmread && operation.kind != OperationKind::kVmwrite) {
+  if (!CanHaveRegisterOperand(operation.kind)) {
     reader_.Fail(node, "this instruction has no register operand",
                  "expected a memory operand such as {segment: ds, address_of: block}");
     return false;
@@ -139,12 +140,6 @@ bool OperationAssembler::ReadMemoryOperand(const YAML::Node& node, Operation& op
     if (!segment) return false;
     operand.segment = *segment;
   }
-  if (Has(node, "shape")) {
-    const auto shape =
-        ReadName<Operand::Shape>(reader_, node["shape"], "shape of an address", kShapes);
-    if (!shape) return false;
-    operand.shape = *shape;
-  }
   const auto size = NumberOr(node, "address_size", 64, 64, 32);
   if (!size) return false;
   if (*size != 32 && *size != 64) {
@@ -162,6 +157,21 @@ bool OperationAssembler::ReadMemoryOperand(const YAML::Node& node, Operation& op
     return false;
   }
   operand.offset = address->value;
+  // A displacement has 32 bits, sign-extended.
+  const bool is_displacement =
+      address->value == static_cast<uint64_t>(static_cast<int32_t>(address->value));
+  operand.shape = is_displacement ? Operand::Shape::kDisplacement : Operand::Shape::kBase;
+  if (Has(node, "shape")) {
+    const auto shape =
+        ReadName<Operand::Shape>(reader_, node["shape"], "shape of an address", kShapes);
+    if (!shape) return false;
+    operand.shape = *shape;
+  }
+  if (operand.shape == Operand::Shape::kDisplacement && !is_displacement) {
+    reader_.Fail(node, absl::StrCat("no displacement is 0x", absl::Hex(address->value)),
+                 "expected another shape for an address of more than 32 bits");
+    return false;
+  }
   const bool in_window = (address->flags & kValueIsWindowOffset) != 0;
   operation.flags |= kHasOperand | (in_window ? kOperandIsWindowOffset : 0);
   operation.operand = PackOperand(operand);
@@ -183,6 +193,10 @@ std::optional<AddressOperand> OperationAssembler::ValueOr(const YAML::Node& map,
 }
 
 void OperationAssembler::AppendWithValue(const Item& item) {
+  if (Has(item.argument, "operand") && CanHaveMemoryOperand(item.syntax.kind)) {
+    AppendWithAddress(item);
+    return;
+  }
   const auto value = blocks_.Value(item.argument, item.name());
   if (!value) return;
   Append(item, {.kind = item.syntax.kind, .flags = value->flags, .value = value->value});

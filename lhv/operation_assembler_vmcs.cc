@@ -11,6 +11,7 @@
 #include "lhv/operand.h"
 #include "lhv/operation_assembler.h"
 #include "lhv/operation_syntax.h"
+#include "lhv/paging_values.h"
 #include "lhv/read_values.h"
 
 namespace nvmx::lhv {
@@ -135,14 +136,21 @@ std::optional<uint64_t> OperationAssembler::ControlBits(uint32_t encoding, const
 
 void OperationAssembler::AppendVmEntry(const Item& item) {
   const bool has_argument = !item.argument.IsNull();
-  if (has_argument && !reader_.CheckMap(item.argument, item.name(), {"observe"})) return;
+  if (has_argument && !reader_.CheckMap(item.argument, item.name(), {"observe", "keep_host_rip"})) {
+    return;
+  }
+  std::optional<bool> keep_host_rip = false;
+  if (Has(item.argument, "keep_host_rip")) {
+    keep_host_rip = ReadFlag(reader_, item.argument["keep_host_rip"], "keep_host_rip");
+  }
   std::optional<uint32_t> observed = 0;
   if (Has(item.argument, "observe")) observed = ExitFields(item.argument["observe"]);
-  if (!observed) return;
-  if (level_ == 1) {
+  if (!observed || !keep_host_rip) return;
+  if (level_ == 1 && !*keep_host_rip) {
     // The VM exit continues after the VM entry, which is after this operation.
     Append(item, {.kind = OperationKind::kSetHostRip, .value = operations_.size() + 2});
-  } else if (*observed != 0) {
+  }
+  if (level_ == 2 && *observed != 0) {
     reader_.Fail(item.argument, absl::StrCat(item.name(), " of L2 cannot observe an exit"),
                  absl::StrCat("expected ", item.name(), " alone"));
     return;

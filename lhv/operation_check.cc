@@ -28,6 +28,16 @@ bool IsDestination(uint32_t destination, uint32_t cpu_count) {
   return destination == kToSelf || destination == kToAllOthers || destination < cpu_count;
 }
 
+bool HasValidOperand(const Operation& operation) {
+  if ((operation.flags & kHasOperand) == 0) return true;
+  if (!IsPackedOperand(operation.operand)) return false;
+  const Operand::Kind kind = UnpackOperand(operation.operand).kind;
+  return kind == Operand::Kind::kRegister ? CanHaveRegisterOperand(operation.kind)
+                                          : CanHaveMemoryOperand(operation.kind);
+}
+
+}  // namespace
+
 bool CanHaveRegisterOperand(OperationKind kind) {
   return kind == OperationKind::kVmread || kind == OperationKind::kVmwrite;
 }
@@ -41,21 +51,15 @@ bool CanHaveMemoryOperand(OperationKind kind) {
     case OperationKind::kInvept:
     case OperationKind::kInvvpid:
     case OperationKind::kInvpcid:
+    case OperationKind::kSgdt:
+    case OperationKind::kSidt:
+    case OperationKind::kLgdt:
+    case OperationKind::kLidt:
       return true;
     default:
       return CanHaveRegisterOperand(kind);
   }
 }
-
-bool HasValidOperand(const Operation& operation) {
-  if ((operation.flags & kHasOperand) == 0) return true;
-  if (!IsPackedOperand(operation.operand)) return false;
-  const Operand::Kind kind = UnpackOperand(operation.operand).kind;
-  return kind == Operand::Kind::kRegister ? CanHaveRegisterOperand(operation.kind)
-                                          : CanHaveMemoryOperand(operation.kind);
-}
-
-}  // namespace
 
 bool IsForL2(OperationKind kind) {
   switch (kind) {
