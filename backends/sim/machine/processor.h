@@ -166,6 +166,8 @@ class Processor final : public lhv::GuestCpu {
     uint64_t guest_physical = 0;
     uint64_t vectoring = 0;  // IDT-vectoring information
     uint64_t vectoring_error_code = 0;
+    // Delivery of the event would have saved RFLAGS with RF set.
+    bool resume_flag = false;
   };
   // A VM exit that an instruction causes.
   struct InstructionExit {

@@ -30,7 +30,8 @@ bool Processor::WaitsForSipi() const {
 }
 
 bool Processor::CanTakeNmi() const {
-  // L0 in shutdown is a VMX abort, which nothing but RESET ends.
+  // Nothing but RESET ends a VMX abort.
+  if (state_.vmx_abort != 0) return false;
   if (!in_guest()) return state_.nmi_blocked == 0 && !HasActivity(ActivityState::kShutdown);
   if (WaitsForSipi() || state_.blocking_by_mov_ss != 0) return false;
   // With virtual NMIs a physical NMI exits whatever is blocked virtually.
@@ -68,7 +69,7 @@ bool Processor::AcknowledgesInterrupt() const {
 // 27.7.7, 26.2, 26.5.2, 26.5.1: what is due of the guest's own accord, down to the VM exits for
 // windows; an NMI stands between those two.
 BoundaryEvent Processor::NextEvent(const Signals& signals) const {
-  if (!in_guest()) return BoundaryEvent::kNone;
+  if (!in_guest() || state_.vmx_abort != 0) return BoundaryEvent::kNone;
   if (WaitsForSipi()) return signals.sipi ? BoundaryEvent::kSipi : BoundaryEvent::kNone;
   const bool shut_down = HasActivity(ActivityState::kShutdown);
   if (state_.tpr_below_pending != 0 && !shut_down) return BoundaryEvent::kTprBelowThreshold;
@@ -222,6 +223,11 @@ void Processor::TakeDebugTrap() {
 void Processor::InjectEvent() {
   const VmcsImage& v = Vmcs().fields;
   const InterruptionInformation event(v.Get<VmcsField::kVmEntryInterruptionInformation>());
+  // 27.7.7 "VM Exits Induced by the TPR Threshold".
+  if (HasPrimary(Primary::kUseTprShadow) && HasSecondary(Secondary::kVirtualizeApicAccesses) &&
+      IsTprBelowThreshold(ReadVirtualTpr())) {
+    state_.tpr_below_pending = 1;
+  }
   if (!event.valid()) return DropUndeliverableDebugExceptions();
   if (event.type() == InterruptionType::kOtherEvent) {
     state_.mtf_pending = 1;

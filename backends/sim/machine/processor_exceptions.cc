@@ -77,6 +77,10 @@ bool Processor::ExceptionExits(uint8_t vector, uint32_t error_code) const {
 }
 
 Processor::Outcome Processor::ExitDuringAccess(ExitReason reason, ExitInformation information) {
+  // 28.3.3 "Saving RIP, RSP, RFLAGS, and SSP"; the RF of an exception is its own.
+  if (reason != ExitReason::kExceptionOrNmi) {
+    information.resume_flag = !vectoring_ || vectoring_->resume_flag;
+  }
   if (vectoring_) {
     information.vectoring = InformationOf(*vectoring_).value();
     information.vectoring_error_code = vectoring_->error_code.value_or(0);
@@ -100,7 +104,8 @@ void Processor::ExitForException(const Event& event, uint64_t detail) {
   ExitDuringAccess(ExitReason::kExceptionOrNmi, {.qualification = detail,
                                                  .interruption = information.value(),
                                                  .error_code = event.error_code.value_or(0),
-                                                 .instruction_length = event.instruction_length});
+                                                 .instruction_length = event.instruction_length,
+                                                 .resume_flag = event.resume_flag});
 }
 
 Processor::Outcome Processor::Raise(const Exception& exception) {

@@ -163,13 +163,11 @@ uint64_t Processor::SavedRflags(ExitReason reason, const ExitInformation& inform
   const uint64_t rflags = state_.switched.rflags;
   switch (reason) {
     case ExitReason::kExceptionOrNmi:
-      // Whoever raised the exception has made it what delivery would save.
-      return rflags;
     case ExitReason::kApicAccess:
     case ExitReason::kEptViolation:
     case ExitReason::kEptMisconfiguration:
     case ExitReason::kPageModificationLogFull:
-      return EventOf(information.vectoring).valid() ? rflags : rflags | Rflags::kRf;
+      return information.resume_flag ? rflags | Rflags::kRf : rflags;
     default:
       // Of the rest only exits that instructions cause have a length.
       return information.instruction_length != 0 ? rflags & ~Rflags::kRf : rflags;

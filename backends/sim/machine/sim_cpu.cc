@@ -5,6 +5,7 @@
 
 #include "backends/sim/machine/guest_tables.h"
 #include "backends/sim/machine/initial_state.h"
+#include "backends/sim/machine/l0_memory.h"
 #include "backends/sim/machine/processor_profile.h"
 #include "core/nested/guest_nmi.h"
 #include "core/nested/hypervisor.h"
@@ -52,6 +53,8 @@ SimCpu::SimCpu(uint32_t index, const Parts& parts)
   InitializeVcpuState(vcpu_state_, OfferedCapabilities(processor_.capabilities()));
   processor_.MakeCurrent(VmcsRole::kVmcs01);
   InitializeVmcs01Controls(vcpu_);
+  // The core turns EPT on when L1 leaves protected mode.
+  processor_.VmcsWrite(VmcsField::kEptPointer, L0Memory::Ept01Pointer());
   WriteInitialGuestState(processor_, index);
   processor_.EnterGuest();
   fiber_.Start(&SimCpu::FiberMain, this);
