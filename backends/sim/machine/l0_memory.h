@@ -28,6 +28,8 @@ class L0Memory {
   // What Embedder::MapEpt01() must say of EPT01.
   static Ept01Mapping Map(GuestPhysicalAddress address);
 
+  // A value of the EPT-pointer field that names EPT01.
+  static uint64_t Ept01Pointer();
   HostPages HostPagesOf(uint32_t cpu);
   // EPT01, VPID 1 and the MSR bitmap, into VMCS01, which is current and has its controls.
   void ConfigureVmcs01(Vcpu& vcpu);
@@ -50,7 +52,9 @@ class L0Memory {
   static constexpr size_t kHostPageCount = kFirstEpt02Page + kEpt02Pages;
   static constexpr size_t kPagesOfCpu = 1 + kHostPageCount + 1;
 
-  static PhysicalAddress AddressOf(size_t page) { return PhysicalAddress{kBase + page * kPageSize}; }
+  static PhysicalAddress AddressOf(size_t page) {
+    return PhysicalAddress{kBase + page * kPageSize};
+  }
   static size_t FirstPageOf(uint32_t cpu) { return kSharedPages + cpu * kPagesOfCpu; }
   void FillConstantPages();
   uint64_t ConstantPagesDigest() const;

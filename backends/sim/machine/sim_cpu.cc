@@ -5,6 +5,7 @@
 
 #include "backends/sim/machine/guest_tables.h"
 #include "backends/sim/machine/initial_state.h"
+#include "backends/sim/machine/l0_memory.h"
 #include "backends/sim/machine/processor_profile.h"
 #include "core/nested/guest_nmi.h"
 #include "core/nested/hypervisor.h"
@@ -51,6 +52,8 @@ SimCpu::SimCpu(uint32_t index, const Parts& parts)
   WriteGuestTables(memory_, index);
   InitializeVcpuState(vcpu_state_, OfferedCapabilities(processor_.capabilities()));
   processor_.MakeCurrent(VmcsRole::kVmcs01);
+  // The core turns EPT on when L1 leaves protected mode.
+  processor_.VmcsWrite(VmcsField::kEptPointer, L0Memory::Ept01Pointer());
   WriteInitialGuestState(processor_, index);
   InitializeVmcs01Controls(vcpu_);
   processor_.EnterGuest();
