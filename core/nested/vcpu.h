@@ -61,6 +61,8 @@ struct VcpuState {
   uint64_t in_vmx_abort;
   // L1 has got an INIT that its VMX root operation blocks.
   uint64_t init_latched;
+  // The guest waits for a SIPI, and this CPU is left out of quiesces meanwhile.
+  uint64_t left_out;
 };
 static_assert(std::is_trivially_copyable_v<VcpuState>);
 static_assert(std::has_unique_object_representations_v<VcpuState>);
@@ -77,7 +79,9 @@ struct Vcpu {
   // Empty if L1 is offered nothing that needs them.
   HostPages host_pages = {};
 
-  SmpContext smp() { return {ports.cpu, ports.apic, ports.trace, system, own}; }
+  SmpContext smp() {
+    return {ports.cpu, ports.apic, ports.trace, system, own, state.left_out != 0};
+  }
 };
 
 // Puts the state of a CPU whose L1 has not entered VMX operation. `offered` as
