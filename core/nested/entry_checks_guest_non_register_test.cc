@@ -435,7 +435,8 @@ TEST(GuestRuleQualificationTest, Is0ButForPdptesNmiInjectionAndTheLinkPointer) {
                               : c.rule == "VmcsLinkPointer" || c.rule == "LinkedVmcs" ||
                                       c.rule == "LinkedVmcsIsNotCurrent"
                                   ? 4
-                                  : 0;
+                              : c.rule == "GuestPdptes" ? 2
+                                                        : 0;
     EXPECT_EQ(c.qualification, expected) << c.rule;
   }
 }

@@ -34,12 +34,9 @@ struct HostPages {
 // What the first pages are for; EPT02 is built in those from kFirstEpt02Page on. With fewer EPT02
 // pages than kFewestEpt02Pages a single access of L2 could not be mapped: the longest walk of two
 // accesses (an instruction fetch and an operand that crosses a page) at once.
-inline constexpr size_t kMsrBitmapPage = 0;
-inline constexpr size_t kIoBitmapAPage = 1;
-inline constexpr size_t kIoBitmapBPage = 2;
-inline constexpr size_t kVmreadBitmapPage = 3;
-inline constexpr size_t kVmwriteBitmapPage = 4;
-inline constexpr size_t kFirstEpt02Page = 5;
+inline constexpr size_t kMsrBitmapPage = 0;    // of VMCS02
+inline constexpr size_t kMsrBitmap01Page = 1;  // of VMCS01
+inline constexpr size_t kFirstEpt02Page = 2;
 inline constexpr size_t kFewestEpt02Pages = 32;
 // More than these are not used.
 inline constexpr size_t kMostEpt02Pages = 4096;

@@ -3,6 +3,7 @@
 
 #include "core/nested/msr_access.h"
 #include "core/nested/pdptes.h"
+#include "core/nested/vmcs01.h"
 #include "core/vmx/controls.h"
 #include "core/vmx/interruptibility.h"
 #include "core/x86/control_registers.h"
@@ -94,11 +95,9 @@ void LoadHostRegisters(Vcpu& vcpu, const LeftRegisters& left) {
   cr4 = long_mode ? cr4 | Cr4::kPae : cr4 & ~Cr4::kPcide;
   const uint64_t cr0 =
       (vmcs12.Get<VmcsField::kHostCr0>() & kLoadedBitsOfCr0) | (left.cr0 & ~kLoadedBitsOfCr0);
-  vmcs.Write(VmcsField::kGuestCr0, cr0);
-  vmcs.Write(VmcsField::kCr0ReadShadow, cr0);
+  WriteL1Cr0(vcpu, cr0);
   vmcs.Write(VmcsField::kGuestCr3, vmcs12.Get<VmcsField::kHostCr3>());
-  vmcs.Write(VmcsField::kGuestCr4, cr4);
-  vmcs.Write(VmcsField::kCr4ReadShadow, cr4);
+  WriteL1Cr4(vcpu, cr4);
   vmcs.Write(VmcsField::kGuestDr7, Dr7::kInit);
   vmcs.Write(VmcsField::kGuestIa32Debugctl, 0);
   vmcs.Write(VmcsField::kGuestIa32SysenterCs, vmcs12.Get<VmcsField::kHostIa32SysenterCs>());

@@ -103,6 +103,7 @@ void ReflectInit(Vcpu& vcpu) { ReflectMadeExit(vcpu, {.reason = ExitReason::kIni
 
 void ReflectEntryFailure(Vcpu& vcpu, uint32_t reason, uint64_t qualification) {
   VmcsImage& vmcs12 = vcpu.state.vmcs12;
+  KeepGuestStateOfVmcs12(vcpu);
   vmcs12.Set<VmcsField::kExitReason>(reason);
   vmcs12.Set<VmcsField::kExitQualification>(qualification);
   if (!EnterHost(vcpu)) return;

@@ -4,6 +4,7 @@
 #include "core/nested/nested_exit.h"
 
 #include "core/nested/pdptes.h"
+#include "core/nested/vmcs12.h"
 #include "core/testing/builders.h"
 #include "core/testing/fake_vcpu.h"
 #include "core/testing/matchers.h"
@@ -45,9 +46,11 @@ class NestedExitTest : public testing::Test {
   }
   // The guest-state fields that every exit saves as VMCS02 holds them.
   bool IsSaved(VmcsField field) const {
+    constexpr FieldSet kNotSaved = {VmcsField::kVmcsLinkPointer, VmcsField::kGuestSmbase,
+                                    VmcsField::kPmlIndex, VmcsField::kGuestIa32PerfGlobalCtrl,
+                                    VmcsField::kVmxPreemptionTimerValue};
     return Type(field) == FieldType::kGuestState && Exists(field, l1_.state.offered) &&
-           field != VmcsField::kVmcsLinkPointer && field != VmcsField::kVmxPreemptionTimerValue &&
-           !IsPdpteField(field);
+           !kNotSaved.Has(field) && !IsPdpteField(field);
   }
   VmcsImage& Vmcs12() { return l1_.state.vmcs12; }
   VmcsImage& L1() { return l1_.vmcs.vmcs01(); }
@@ -66,6 +69,7 @@ TEST_F(NestedExitTest, TheGuestStateAtTheExitIsInVmcs12) {
   left.Set<VmcsField::kGuestInterruptibilityState>(Interruptibility::kBlockingBySti);
   L2() = left;
   Exit();
+  CompleteVmcs12(l1_.vcpu());
   for (const VmcsFieldInformation& row : kVmcsFields) {
     if (!IsSaved(row.field)) continue;
     EXPECT_EQ(Vmcs12().Read(row.field), left.Read(row.field)) << row.name;

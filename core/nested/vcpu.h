@@ -6,6 +6,7 @@
 #include <cstdint>
 #include <type_traits>
 
+#include "core/nested/field_set.h"
 #include "core/nested/host_pages.h"
 #include "core/ports/ports.h"
 #include "core/smp/quiesce.h"
@@ -26,6 +27,16 @@ enum class VmxOperation : uint64_t { kOff, kRoot, kNonRoot };
 // What L1's VMCS pointer holds when there is no current VMCS. SDM Vol. 3C, 25.1 "Overview".
 inline constexpr uint64_t kNoVmcs = ~uint64_t{0};
 
+// What of VMCS01 the controls of VMCS02 are made of: single controls, and how L1 reads the
+// time-stamp counter.
+struct Vmcs01Inputs {
+  uint64_t primary;
+  uint64_t secondary;
+  uint64_t tsc_offset;
+  uint64_t tsc_multiplier;
+  friend constexpr bool operator==(const Vmcs01Inputs&, const Vmcs01Inputs&) = default;
+};
+
 // Everything L0 remembers about one CPU of L1. Values only: no pointer, no padding, so that two
 // states are the same state exactly if their bytes are equal.
 struct VcpuState {
@@ -43,6 +54,14 @@ struct VcpuState {
   VmcsImage vmcs12;
   // The launch state of the current VMCS12: 1 if launched.
   uint64_t vmcs12_launched;
+  // 1 if the current VMCS12 is a shadow VMCS.
+  uint64_t vmcs12_is_shadow;
+  // The fields that VMCS02 does not have as VMCS12 says, and those of which VMCS02 has a newer value
+  // than VMCS12 (vmcs12.h).
+  FieldSet vmcs02_stale;
+  FieldSet vmcs12_stale;
+  // What VMCS02 was made of last.
+  Vmcs01Inputs vmcs01_inputs;
 
   // L1's view of this CPU's MTRRs, and whether EPT01 does not follow them yet.
   MtrrSettings mtrr;
@@ -59,6 +78,8 @@ struct VcpuState {
   // L1's CPU is in VMX-abort shutdown: it runs no instruction and takes no event, but L0 still
   // answers for it.
   uint64_t in_vmx_abort;
+  // L1 has turned its local APIC off, which stays on all the same.
+  uint64_t apic_is_off_for_l1;
   // L1 has got an INIT that its VMX root operation blocks.
   uint64_t init_latched;
   // The guest waits for a SIPI, and this CPU is left out of quiesces meanwhile.

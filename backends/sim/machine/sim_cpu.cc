@@ -109,8 +109,8 @@ SimCpu::SimCpu(uint32_t index, const Parts& parts)
   WritePageTables(memory_, index);
   InitializeVcpuState(vcpu_state_, OfferedCapabilities(processor_.capabilities()));
   processor_.MakeCurrent(VmcsRole::kVmcs01);
-  InitializeVmcs01Controls(vcpu_);
   WriteInitialL1State(processor_, index);
+  InitializeVmcs01Controls(vcpu_);
   processor_.EnterGuest();
   fiber_.Start(&SimCpu::FiberMain, this);
   fiber_.Resume();
