@@ -78,7 +78,8 @@ void LoadHostSegments(Vcpu& vcpu) {
   vmcs.Write(VmcsField::kGuestIdtrLimit, 0xFFFF);
 }
 
-// What the guest that exits has in the registers that an exit need not load.
+// What the guest that exits has in the registers that an exit need not load; the PAT only if this
+// one does not.
 struct LeftRegisters {
   uint64_t cr0, efer, pat;
 };
@@ -140,8 +141,10 @@ bool LoadHostPdptes(Vcpu& vcpu) {
 
 std::optional<VmxAbort> LoadHostStateIntoVmcs01(Vcpu& vcpu) {
   Vmcs& vmcs = vcpu.ports.vmcs;
+  const bool loads_pat =
+      L1Asked(vcpu.state.vmcs12, VmcsField::kVmExitControls, VmExit::kLoadIa32Pat);
   const LeftRegisters left = {vmcs.Read(VmcsField::kGuestCr0), vmcs.Read(VmcsField::kGuestIa32Efer),
-                              vmcs.Read(VmcsField::kGuestIa32Pat)};
+                              loads_pat ? 0 : vmcs.Read(VmcsField::kGuestIa32Pat)};
   vmcs.MakeCurrent(VmcsRole::kVmcs01);
   if ((left.efer & Efer::kLma) != 0 &&
       !L1Asked(vcpu.state.vmcs12, VmcsField::kVmExitControls, VmExit::kHostAddressSpaceSize)) {
