@@ -3,6 +3,7 @@
 
 #include "core/nested/boundary_exit.h"
 #include "core/nested/nested_exit.h"
+#include "core/nested/nested_paging.h"
 #include "core/nested/preemption_timer.h"
 #include "core/vmx/controls.h"
 #include "core/vmx/interruptibility.h"
@@ -139,6 +140,12 @@ void DeliverPendingGuestNmi(Vcpu& vcpu) {
     const bool nobody_to_take_it =
         vcpu.state.in_vmx_abort != 0 || vcpu.state.guest_nmis_masked != 0;
     const uint64_t pending = vcpu.own.guest_nmis_pending.Load(vcpu.ports.cpu);
+    if (pending > kGuestNmisPendingMask) {
+      const uint64_t suspicions = pending & ~kGuestNmisPendingMask;
+      vcpu.own.guest_nmis_pending.Add(vcpu.ports.cpu, -suspicions);
+      FollowEpt01(vcpu);
+      continue;
+    }
     if (pending == 0 || nobody_to_take_it) {
       SetNmiWindowExiting(vcpu, L2Runs(vcpu) && L1WantsNmiWindow(vcpu));
       return;

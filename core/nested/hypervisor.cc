@@ -9,6 +9,7 @@
 #include "core/nested/init_sipi.h"
 #include "core/nested/msr_access.h"
 #include "core/nested/mtrr_virtualization.h"
+#include "core/nested/nested_paging.h"
 #include "core/nested/vmx_instructions.h"
 #include "core/smp/nmi.h"
 #include "core/vmx/interruptibility.h"
@@ -122,12 +123,15 @@ void HandleVmExit(Vcpu& vcpu, RawExit raw) {
   if (vcpu.state.operation == VmxOperation::kNonRoot) ArmExitsOfL1(vcpu);
   DeliverLatchedInit(vcpu);
   BeginWaitForSipi(vcpu);
+  FollowEpt01(vcpu);
   vcpu.choreography.DeliverGuestNmi(vcpu);
 }
 
 void HandleHostNmi(Vcpu& vcpu) {
   SmpContext smp = vcpu.smp();
-  SettleNmi(smp, vcpu.quiesce);
+  if (SettleNmi(smp, vcpu.quiesce) == NmiOwner::kL0 && DependsOnEpt01(vcpu)) {
+    vcpu.own.guest_nmis_pending.Add(vcpu.ports.cpu, kEpt01Suspected);
+  }
 }
 
 }  // namespace nvmx

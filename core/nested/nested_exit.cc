@@ -5,6 +5,7 @@
 #include "core/nested/guest_nmi.h"
 #include "core/nested/host_state.h"
 #include "core/nested/msr_lists.h"
+#include "core/nested/nested_paging.h"
 #include "core/nested/preemption_timer.h"
 #include "core/nested/vmcs02.h"
 #include "core/nested/vmcs12_region.h"
@@ -69,6 +70,7 @@ void SaveL2Exit(Vcpu& vcpu) {
 
 void LeaveL2(Vcpu& vcpu, bool nmi_blocked_in_l1) {
   StopPreemptionTimer(vcpu);
+  LeaveTranslationOfL2(vcpu);
   if (StoreMsrsOnExit(vcpu, ExitStoreList(vcpu.state.vmcs12)) != 0) {
     LoadHostStateIntoVmcs01(vcpu);
     vcpu.state.operation = VmxOperation::kRoot;

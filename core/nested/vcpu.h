@@ -6,6 +6,7 @@
 #include <cstdint>
 #include <type_traits>
 
+#include "core/nested/ept02_state.h"
 #include "core/nested/field_set.h"
 #include "core/nested/host_pages.h"
 #include "core/ports/ports.h"
@@ -84,6 +85,9 @@ struct VcpuState {
   uint64_t init_latched;
   // The guest waits for a SIPI, and this CPU is left out of quiesces meanwhile.
   uint64_t left_out;
+
+  // What of host_pages is in use for EPT02, and how.
+  Ept02State ept02;
 };
 static_assert(std::is_trivially_copyable_v<VcpuState>);
 static_assert(std::has_unique_object_representations_v<VcpuState>);

@@ -4,6 +4,7 @@
 #include "core/nested/choreography.h"
 #include "core/nested/entry_conditions.h"
 #include "core/nested/hardware_address.h"
+#include "core/nested/nested_paging.h"
 #include "core/nested/tsc.h"
 #include "core/vmx/controls.h"
 #include "core/vmx/ept.h"
@@ -59,7 +60,7 @@ uint32_t SecondaryControls(const Vcpu& vcpu) {
                                        Secondary::kEnableEpt | Secondary::kEnableVpid |
                                        Secondary::kEnableVmFunctions;
   const VmcsImage& v = vcpu.state.vmcs12;
-  const uint32_t secondary01 = vcpu.state.vmcs01_inputs.secondary;
+  const auto secondary01 = static_cast<uint32_t>(vcpu.state.vmcs01_inputs.secondary);
   uint32_t controls = HasSecondary(v, 0) ? v.Get<VmcsField::kSecondaryProcessorBasedControls>() : 0;
   controls &= ~kNotForHardware;
   if (HasSecondary(v, Secondary::kVirtualizeApicAccesses) &&
@@ -73,7 +74,7 @@ uint32_t SecondaryControls(const Vcpu& vcpu) {
     controls &= ~Secondary::kVirtualizeX2ApicMode;
   }
   controls |= secondary01 & Secondary::kUseTscScaling;
-  return controls | (secondary01 & Secondary::kEnableEpt);
+  return controls | TranslationControls02(vcpu, secondary01);
 }
 
 // IA32_PERF_GLOBAL_CTRL is loaded by software: by hardware it would be loaded again after each exit

@@ -4,49 +4,18 @@
 #include "core/nested/entry_conditions.h"
 #include "core/nested/event_injection.h"
 #include "core/nested/nested_entry.h"
+#include "core/nested/nested_paging.h"
 #include "core/nested/operand.h"
 #include "core/nested/vmcs01.h"
 #include "core/nested/vmcs12.h"
 #include "core/nested/vmcs12_region.h"
+#include "core/nested/vmx_instruction_checks.h"
 #include "core/vmx/controls.h"
 #include "core/x86/control_registers.h"
-#include "core/x86/efer.h"
 #include "core/x86/rflags.h"
-#include "core/x86/segment.h"
 
 namespace nvmx {
 namespace {
-
-VmxOutcome Undefined() { return VmxOutcome::Fault(Vector::kInvalidOpcode); }
-VmxOutcome GeneralProtection() { return VmxOutcome::Fault(Vector::kGeneralProtection); }
-
-VmxOutcome Fail(const Vcpu& vcpu, VmInstructionError error) {
-  return VmxOutcome::Fail(error, vcpu.state.current_vmcs != kNoVmcs);
-}
-
-// The conditions that raise #UD in every VMX instruction: no protected mode, virtual-8086 mode, or
-// a 32-bit code segment in IA-32e mode.
-bool ModeForbidsVmx(Vcpu& vcpu) {
-  Vmcs& vmcs = vcpu.ports.vmcs;
-  const bool protected_mode = (vmcs.Read(VmcsField::kGuestCr0) & Cr0::kPe) != 0;
-  const bool virtual_8086 = (vmcs.Read(VmcsField::kGuestRflags) & Rflags::kVm) != 0;
-  const bool long_mode = (vmcs.Read(VmcsField::kGuestIa32Efer) & Efer::kLma) != 0;
-  const bool code_64 = (vmcs.Read(VmcsField::kGuestCsAccessRights) & AccessRights::kL) != 0;
-  return !protected_mode || virtual_8086 || (long_mode && !code_64);
-}
-
-unsigned CurrentPrivilegeLevel(Vcpu& vcpu) {
-  const AccessRights ss{
-      static_cast<uint32_t>(vcpu.ports.vmcs.Read(VmcsField::kGuestSsAccessRights))};
-  return ss.dpl();
-}
-
-// What precedes every VMX instruction but VMXON.
-std::optional<VmxOutcome> CheckInVmxOperation(Vcpu& vcpu) {
-  if (vcpu.state.operation == VmxOperation::kOff || ModeForbidsVmx(vcpu)) return Undefined();
-  if (CurrentPrivilegeLevel(vcpu) != 0) return GeneralProtection();
-  return std::nullopt;
-}
 
 // Alignment and width of the address of a VMXON or VMCS region. A region that L1's memory does not
 // back is refused too: the SDM leaves it undefined, and L0 must not follow such a pointer.
@@ -262,9 +231,10 @@ bool EmulateVmxInstruction(Vcpu& vcpu, ExitReason reason) {
       Finish(vcpu, Vmcall(vcpu));
       return true;
     case ExitReason::kInvept:
+      Finish(vcpu, Invept(vcpu));
+      return true;
     case ExitReason::kInvvpid:
-      // Neither EPT nor VPIDs are offered: a processor without them does not have the instructions.
-      Finish(vcpu, Undefined());
+      Finish(vcpu, Invvpid(vcpu));
       return true;
     case ExitReason::kVmlaunch:
       VmEntryInstruction(vcpu, /*launch=*/true);
