@@ -1,7 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "core/nested/choreography.h"
 
+#include "core/nested/boundary_exit.h"
 #include "core/nested/guest_nmi.h"
+#include "core/nested/init_sipi.h"
 #include "core/nested/nested_exit.h"
 #include "core/vmx/controls.h"
 
@@ -10,6 +12,7 @@ namespace nvmx {
 void Choreography::HandleL2Exit(Vcpu& vcpu, RawExit raw) const {
   std::optional<ReflectableExit> exit = SettleExit(vcpu, std::move(raw));
   if (!exit) return;
+  EndWaitForSipi(vcpu);
   if (ExitReasonValue{exit->reason()}.is_vm_entry_failure()) {
     // The processor refused VMCS02 although VMCS12 had passed: L0's rules lack one. L1 gets the
     // failure that is its own.
@@ -17,8 +20,8 @@ void Choreography::HandleL2Exit(Vcpu& vcpu, RawExit raw) const {
     ReflectEntryFailure(vcpu, exit->reason(), vcpu.ports.vmcs.Read(VmcsField::kExitQualification));
     return;
   }
-  if (exit->basic_reason() == ExitReason::kNmiWindow && !L1WantsNmiWindow(vcpu)) {
-    HandleNmiWindow(vcpu);
+  if (IsExitOfL0(vcpu, exit->basic_reason())) {
+    if (exit->basic_reason() == ExitReason::kNmiWindow) HandleNmiWindow(vcpu);
     return;
   }
   ReflectExit(vcpu, *exit);

@@ -24,7 +24,8 @@ EntryOutcome Refuse(VmInstructionError error, const char* rule) {
 
 }  // namespace
 
-std::optional<EntryOutcome> CheckControlsAndHostState(const VmcsImage& v, const Capabilities& c) {
+std::optional<EntryOutcome> CheckControlsAndHostState(const VmcsImage& v, const Capabilities& c,
+                                                      const EntrySurroundings& e) {
 #define NVMX_CONTROL_RULE(name, condition, source) \
   if (!(condition)) return Refuse(VmInstructionError::kVmEntryWithInvalidControlFields, #name);
 #include "core/nested/entry_rules.def"
@@ -34,14 +35,16 @@ std::optional<EntryOutcome> CheckControlsAndHostState(const VmcsImage& v, const 
   return std::nullopt;
 }
 
-std::optional<EntryOutcome> CheckGuestState(const VmcsImage& v, const Capabilities& c) {
+std::optional<EntryOutcome> CheckGuestState(const VmcsImage& v, const Capabilities& c,
+                                            const EntrySurroundings& e) {
 #define NVMX_GUEST_RULE(name, qualification, condition, source)                                    \
   if (!(condition)) {                                                                              \
     return EntryOutcome::EntryFailure(ExitReason::kVmEntryFailureInvalidGuestState, qualification, \
                                       #name);                                                      \
   }
 #define NVMX_GUEST_REGISTER_RULE NVMX_GUEST_RULE
-#define NVMX_GUEST_SEGMENT_RULE NVMX_GUEST_RULE
+#define NVMX_GUEST_SEGMENT_RULE(name, qualification, condition, source) \
+  NVMX_GUEST_RULE(name, qualification, e.segments_are_as_l2_left_them || (condition), source)
 #define NVMX_GUEST_NON_REGISTER_RULE NVMX_GUEST_RULE
 #include "core/nested/entry_rules.def"
 #undef NVMX_GUEST_RULE

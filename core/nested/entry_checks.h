@@ -5,6 +5,7 @@
 #include <cstdint>
 #include <optional>
 
+#include "core/nested/entry_surroundings.h"
 #include "core/vmx/capabilities.h"
 #include "core/vmx/outcomes.h"
 #include "core/vmx/vmcs_image.h"
@@ -18,11 +19,13 @@ namespace nvmx {
 // Controls and host state. Nothing if all rules hold; else the VMfail that L1 gets, naming the
 // rule.
 std::optional<EntryOutcome> CheckControlsAndHostState(const VmcsImage& vmcs12,
-                                                      const Capabilities& capabilities);
+                                                      const Capabilities& capabilities,
+                                                      const EntrySurroundings& surroundings = {});
 
 // Guest state. Nothing if all rules hold; else the entry failure (reason 33).
 std::optional<EntryOutcome> CheckGuestState(const VmcsImage& vmcs12,
-                                            const Capabilities& capabilities);
+                                            const Capabilities& capabilities,
+                                            const EntrySurroundings& surroundings = {});
 
 }  // namespace nvmx
 

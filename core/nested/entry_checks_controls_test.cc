@@ -17,6 +17,7 @@ using S = EntrySubject;
 
 constexpr VmcsField kPin = VmcsField::kPinBasedControls;
 constexpr VmcsField kPrimary = VmcsField::kPrimaryProcessorBasedControls;
+constexpr VmcsField kSecondary = VmcsField::kSecondaryProcessorBasedControls;
 constexpr VmcsField kExit = VmcsField::kVmExitControls;
 constexpr VmcsField kEntry = VmcsField::kVmEntryControls;
 
@@ -85,6 +86,25 @@ struct PrimaryProcessorBasedReservedBits {
   }
 };
 
+struct SecondaryProcessorBasedReservedBits {
+  static EntryChanges Breaking() {
+    EntryChanges changes;
+    for (const EntryChange& change :
+         EachReservedBit(kSecondary, BuildOfferedCapabilities().procbased_ctls2)) {
+      changes.push_back({change.what, [change](S& s) {
+                           UseSecondary(s, 0);
+                           change.apply(s);
+                         }});
+    }
+    return changes;
+  }
+  static EntryChanges Accepted() {
+    return {{"none", [](S& s) { UseSecondary(s, 0); }},
+            {"some", [](S& s) { UseSecondary(s, Secondary::kEnableRdtscp); }},
+            Setting<kSecondary>("all, not activated", ~0u)};
+  }
+};
+
 struct Cr3TargetCount {
   static EntryChanges Breaking() {
     return {Setting<VmcsField::kCr3TargetCount>("5 of 4", 5),
@@ -96,6 +116,179 @@ struct Cr3TargetCount {
   static EntryChanges Accepted() {
     return {Setting<VmcsField::kCr3TargetCount>("0", 0),
             Setting<VmcsField::kCr3TargetCount>("4 of 4", 4)};
+  }
+};
+
+// What a field that holds the address of a page must not and may hold; `turn_on` makes it count.
+template <VmcsField Field>
+EntryChange PageAt(std::string what, void (*turn_on)(S&), uint64_t address) {
+  return {Name(Field) + (" " + what), [=](S& s) {
+            turn_on(s);
+            s.v.Set<Field>(address);
+          }};
+}
+template <VmcsField Field>
+EntryChanges BadPages(void (*turn_on)(S&)) {
+  const uint64_t end = uint64_t{1} << BuildOfferedCapabilities().physical_address_width;
+  return {PageAt<Field>("not aligned", turn_on, 0x1800), PageAt<Field>("bit 0", turn_on, 0x1001),
+          PageAt<Field>("beyond the width", turn_on, end),
+          PageAt<Field>("bit 63", turn_on, uint64_t{1} << 63)};
+}
+template <VmcsField Field>
+EntryChanges GoodPages(void (*turn_on)(S&)) {
+  const uint64_t end = uint64_t{1} << BuildOfferedCapabilities().physical_address_width;
+  return {PageAt<Field>("0", turn_on, 0), PageAt<Field>("the last page", turn_on, end - 0x1000),
+          Setting<Field>("not used", ~uint64_t{0})};
+}
+EntryChanges Join(EntryChanges a, const EntryChanges& b) {
+  a.insert(a.end(), b.begin(), b.end());
+  return a;
+}
+template <uint32_t Control>
+void UsePrimary(S& s) {
+  s.SetBits(kPrimary, Control);
+}
+void UseShadowing(S& s) { UseSecondary(s, Secondary::kVmcsShadowing); }
+void UseApicAccesses(S& s) { UseSecondary(s, Secondary::kVirtualizeApicAccesses); }
+constexpr auto kUseIo = &UsePrimary<PrimaryProcessorBased::kUseIoBitmaps>;
+constexpr auto kUseMsr = &UsePrimary<PrimaryProcessorBased::kUseMsrBitmaps>;
+constexpr auto kUseTpr = &UsePrimary<PrimaryProcessorBased::kUseTprShadow>;
+
+struct IoBitmapAddresses {
+  static EntryChanges Breaking() {
+    return Join(BadPages<VmcsField::kIoBitmapAAddress>(kUseIo),
+                BadPages<VmcsField::kIoBitmapBAddress>(kUseIo));
+  }
+  static EntryChanges Accepted() {
+    return Join(GoodPages<VmcsField::kIoBitmapAAddress>(kUseIo),
+                GoodPages<VmcsField::kIoBitmapBAddress>(kUseIo));
+  }
+};
+
+struct MsrBitmapAddress {
+  static EntryChanges Breaking() { return BadPages<VmcsField::kMsrBitmapAddress>(kUseMsr); }
+  static EntryChanges Accepted() { return GoodPages<VmcsField::kMsrBitmapAddress>(kUseMsr); }
+};
+
+struct VirtualApicAddress {
+  static EntryChanges Breaking() { return BadPages<VmcsField::kVirtualApicAddress>(kUseTpr); }
+  static EntryChanges Accepted() { return GoodPages<VmcsField::kVirtualApicAddress>(kUseTpr); }
+};
+
+struct ApicAccessAddress {
+  static EntryChanges Breaking() {
+    return BadPages<VmcsField::kApicAccessAddress>(&UseApicAccesses);
+  }
+  static EntryChanges Accepted() {
+    return Join(GoodPages<VmcsField::kApicAccessAddress>(&UseApicAccesses),
+                {{"the control is 1, but secondary controls are not activated", [](S& s) {
+                    UseApicAccesses(s);
+                    s.ClearBits(kPrimary, PrimaryProcessorBased::kActivateSecondaryControls);
+                    s.v.Set<VmcsField::kApicAccessAddress>(1);
+                  }}});
+  }
+};
+
+struct VmcsShadowingBitmaps {
+  static EntryChanges Breaking() {
+    return Join(BadPages<VmcsField::kVmreadBitmapAddress>(&UseShadowing),
+                BadPages<VmcsField::kVmwriteBitmapAddress>(&UseShadowing));
+  }
+  static EntryChanges Accepted() {
+    return Join(GoodPages<VmcsField::kVmreadBitmapAddress>(&UseShadowing),
+                GoodPages<VmcsField::kVmwriteBitmapAddress>(&UseShadowing));
+  }
+};
+
+struct TprThresholdReservedBits {
+  static EntryChange Threshold(uint32_t threshold) {
+    return {"threshold " + std::to_string(threshold), [=](S& s) {
+              kUseTpr(s);
+              s.e.vtpr = 0xF0;
+              s.v.Set<VmcsField::kTprThreshold>(threshold);
+            }};
+  }
+  static EntryChanges Breaking() { return {Threshold(0x10), Threshold(0x80000000)}; }
+  static EntryChanges Accepted() {
+    return {Threshold(0xF), Setting<VmcsField::kTprThreshold>("no TPR shadow", 0x10)};
+  }
+};
+
+struct TprThreshold {
+  static EntryChange Compare(uint32_t threshold, uint8_t vtpr) {
+    return {"threshold " + std::to_string(threshold) + ", VTPR " + std::to_string(vtpr), [=](S& s) {
+              kUseTpr(s);
+              s.e.vtpr = vtpr;
+              s.v.Set<VmcsField::kTprThreshold>(threshold);
+            }};
+  }
+  static EntryChanges Breaking() { return {Compare(1, 0x0F), Compare(15, 0xE0)}; }
+  static EntryChanges Accepted() {
+    return {Compare(1, 0x10),
+            Compare(15, 0xF0),
+            Compare(0, 0),
+            Setting<VmcsField::kTprThreshold>("no TPR shadow", 1),
+            {"with virtualized APIC accesses it is not checked", [](S& s) {
+               Compare(15, 0).apply(s);
+               UseApicAccesses(s);
+             }}};
+  }
+};
+
+struct X2ApicModeNeedsTprShadow {
+  static EntryChanges Breaking() {
+    return {{"without", [](S& s) { UseSecondary(s, Secondary::kVirtualizeX2ApicMode); }}};
+  }
+  static EntryChanges Accepted() {
+    return {{"with", [](S& s) {
+               kUseTpr(s);
+               UseSecondary(s, Secondary::kVirtualizeX2ApicMode);
+             }}};
+  }
+};
+
+struct X2ApicModeExcludesApicAccesses {
+  static EntryChanges Breaking() {
+    return {{"both", [](S& s) {
+               kUseTpr(s);
+               UseSecondary(s,
+                            Secondary::kVirtualizeX2ApicMode | Secondary::kVirtualizeApicAccesses);
+             }}};
+  }
+  static EntryChanges Accepted() {
+    return {{"APIC accesses", [](S& s) {
+               kUseTpr(s);
+               UseApicAccesses(s);
+             }}};
+  }
+};
+
+struct TscMultiplier {
+  static EntryChange Multiplier(uint64_t multiplier) {
+    return {std::to_string(multiplier), [=](S& s) {
+              UseSecondary(s, Secondary::kUseTscScaling);
+              s.v.Set<VmcsField::kTscMultiplier>(multiplier);
+            }};
+  }
+  static EntryChanges Breaking() { return {Multiplier(0)}; }
+  static EntryChanges Accepted() {
+    return {Multiplier(1), Setting<VmcsField::kTscMultiplier>("0, not used", 0)};
+  }
+};
+
+struct SavePreemptionTimerNeedsTimer {
+  static EntryChanges Breaking() {
+    return {{"save without timer",
+             [](S& s) { s.SetBits(kExit, VmExit::kSaveVmxPreemptionTimerValue); }}};
+  }
+  static EntryChanges Accepted() {
+    return {{"save with timer",
+             [](S& s) {
+               s.SetBits(kExit, VmExit::kSaveVmxPreemptionTimerValue);
+               s.SetBits(kPin, PinBased::kActivateVmxPreemptionTimer);
+             }},
+            {"timer without save",
+             [](S& s) { s.SetBits(kPin, PinBased::kActivateVmxPreemptionTimer); }}};
   }
 };
 
@@ -183,11 +376,16 @@ struct VmEntryMsrLoadList
 struct InjectionType {
   static EntryChanges Breaking() {
     return {Injecting("type 1", InterruptionType::kReserved, 0),
-            Injecting("type 7, monitor trap flag not offered", InterruptionType::kOtherEvent, 0)};
+            {"type 7, monitor trap flag not offered", [](S& s) {
+               s.offered.true_procbased_ctls &=
+                   ~(uint64_t{PrimaryProcessorBased::kMonitorTrapFlag} << 32);
+               Inject(s, InterruptionInformation::MonitorTrapFlag());
+             }}};
   }
   static EntryChanges Accepted() {
     return {Injecting("external interrupt", InterruptionType::kExternalInterrupt, 0x20),
             Injecting("hardware exception", InterruptionType::kHardwareException, 6),
+            Injecting("pending MTF VM exit", InterruptionType::kOtherEvent, 0),
             {"type 1, not valid", [](S& s) {
                s.v.Set<VmcsField::kVmEntryInterruptionInformation>(
                    uint32_t{1} << InterruptionInformation::kTypeShift);
@@ -200,7 +398,8 @@ struct InjectionVector {
     return {Injecting("NMI with vector 3", InterruptionType::kNmi, 3),
             Injecting("NMI with vector 0", InterruptionType::kNmi, 0),
             Injecting("hardware exception 32", InterruptionType::kHardwareException, 32),
-            Injecting("hardware exception 255", InterruptionType::kHardwareException, 255)};
+            Injecting("hardware exception 255", InterruptionType::kHardwareException, 255),
+            Injecting("other event 1", InterruptionType::kOtherEvent, 1)};
   }
   static EntryChanges Accepted() {
     return {Injecting("NMI with vector 2", InterruptionType::kNmi, 2),
@@ -348,14 +547,14 @@ class ControlRuleTest : public testing::TestWithParam<EntryRuleCase> {};
 
 TEST_P(ControlRuleTest, WhatBreaksTheRuleIsVmfailValid7) {
   ForEachChange(GetParam().breaking, [](const S& s) {
-    EXPECT_THAT(CheckControlsAndHostState(s.v, s.offered),
+    EXPECT_THAT(CheckControlsAndHostState(s.v, s.offered, s.e),
                 RefusedBy(VmInstructionError::kVmEntryWithInvalidControlFields, GetParam().rule));
   });
 }
 
 TEST_P(ControlRuleTest, TheNeighbourIsAccepted) {
   ForEachChange(GetParam().accepted, [](const S& s) {
-    EXPECT_EQ(CheckControlsAndHostState(s.v, s.offered), std::nullopt);
+    EXPECT_EQ(CheckControlsAndHostState(s.v, s.offered, s.e), std::nullopt);
   });
 }
 
@@ -370,7 +569,7 @@ TEST(ControlRuleOrderTest, ControlsAreCheckedBeforeHostState) {
   s.v.Set<VmcsField::kHostCr0>(0);
   s.v.Set<VmcsField::kVmEntryControls>(0);
   EXPECT_THAT(
-      CheckControlsAndHostState(s.v, s.offered),
+      CheckControlsAndHostState(s.v, s.offered, s.e),
       RefusedBy(VmInstructionError::kVmEntryWithInvalidControlFields, "VmEntryReservedBits"));
 }
 

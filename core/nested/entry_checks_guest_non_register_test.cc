@@ -3,6 +3,7 @@
 // Every NVMX_GUEST_NON_REGISTER_RULE of entry_rules.def: what breaks it fails the entry with reason
 // 33 and the rule's qualification, and its neighbours are accepted.
 #include "core/nested/entry_checks.h"
+#include "core/nested/vmcs12_region.h"
 #include "core/testing/entry_rule_cases.h"
 #include "core/testing/matchers.h"
 #include "core/vmx/controls.h"
@@ -125,6 +126,7 @@ struct InjectionFitsActivity {
             InState(kHlt, "INT1", kIcebp),
             InState(kShutdown, "external interrupt", Info::ExternalInterrupt(0x20)),
             InState(kShutdown, "#DB", Info::HardwareException(Vector::kDebug)),
+            InState(kShutdown, "pending MTF VM exit", Info::MonitorTrapFlag()),
             InState(kWaitForSipi, "NMI", Info::Nmi()),
             InState(kWaitForSipi, "#MC", Info::HardwareException(Vector::kMachineCheck))};
   }
@@ -134,6 +136,7 @@ struct InjectionFitsActivity {
             InState(kHlt, "NMI", Info::Nmi()),
             InState(kHlt, "#DB", Info::HardwareException(Vector::kDebug)),
             InState(kHlt, "#MC", Info::HardwareException(Vector::kMachineCheck)),
+            InState(kHlt, "pending MTF VM exit", Info::MonitorTrapFlag()),
             InState(kShutdown, "NMI", Info::Nmi()),
             InState(kShutdown, "#MC", Info::HardwareException(Vector::kMachineCheck)),
             InState(kActive, "INT n", kSoftwareInterrupt),
@@ -331,15 +334,64 @@ struct GuestPendingRtmWithMovSs {
   static EntryChanges Accepted() { return {While("STI", kSti), While("no blocking", 0)}; }
 };
 
+// A region at that address, with those first four bytes.
+EntryChange LinkedTo(std::string what, uint64_t address, uint32_t revision = kVmcs12Revision) {
+  return {std::move(what), [=](S& s) {
+            s.v.Set<VmcsField::kVmcsLinkPointer>(address);
+            s.e.linked_revision = revision;
+          }};
+}
+EntryChange WithShadowing(EntryChange change) {
+  return {change.what + ", VMCS shadowing", [change](S& s) {
+            UseSecondary(s, Secondary::kVmcsShadowing);
+            change.apply(s);
+          }};
+}
+constexpr uint32_t kShadowRevision = kVmcs12Revision | 0x80000000;
+
 struct VmcsLinkPointer {
   static EntryChanges Breaking() {
-    return {Setting<VmcsField::kVmcsLinkPointer>("0", 0),
-            Setting<VmcsField::kVmcsLinkPointer>("a region", 0x1000),
-            Setting<VmcsField::kVmcsLinkPointer>("only 32 ones", 0xFFFFFFFF)};
+    return {LinkedTo("not aligned", 0x1800), LinkedTo("only 32 ones", 0xFFFFFFFF),
+            LinkedTo("beyond the width", uint64_t{1} << 39),
+            LinkedTo("all ones but bit 0", ~uint64_t{1})};
   }
   static EntryChanges Accepted() {
-    return {Setting<VmcsField::kVmcsLinkPointer>("all ones", ~uint64_t{0})};
+    return {Setting<VmcsField::kVmcsLinkPointer>("all ones", ~uint64_t{0}),
+            LinkedTo("a region", 0x1000), LinkedTo("0", 0)};
   }
+};
+
+struct LinkedVmcs {
+  static EntryChanges Breaking() {
+    return {LinkedTo("another revision", 0x1000, kVmcs12Revision + 1),
+            LinkedTo("a shadow VMCS without VMCS shadowing", 0x1000, kShadowRevision),
+            WithShadowing(LinkedTo("no shadow VMCS", 0x1000)),
+            WithShadowing(LinkedTo("another revision", 0x1000, kShadowRevision + 1))};
+  }
+  static EntryChanges Accepted() {
+    return {LinkedTo("no shadow VMCS", 0x1000),
+            WithShadowing(LinkedTo("a shadow VMCS", 0x1000, kShadowRevision)),
+            WithShadowing(Setting<VmcsField::kVmcsLinkPointer>("none", ~uint64_t{0}))};
+  }
+};
+
+struct LinkedVmcsIsNotCurrent {
+  static EntryChange Current(std::string what, uint64_t current) {
+    return {std::move(what), [=](S& s) {
+              LinkedTo("", 0x1000).apply(s);
+              s.e.current_vmcs = current;
+            }};
+  }
+  static EntryChanges Breaking() { return {Current("the current VMCS", 0x1000)}; }
+  static EntryChanges Accepted() { return {Current("another one", 0x2000)}; }
+};
+
+struct GuestPdptes {
+  static EntryChange Valid(std::string what, bool valid) {
+    return {std::move(what), [=](S& s) { s.e.pdptes_are_valid = valid; }};
+  }
+  static EntryChanges Breaking() { return {Valid("reserved bits are set", false)}; }
+  static EntryChanges Accepted() { return {Valid("none is set", true)}; }
 };
 
 std::vector<EntryRuleCase> Cases() {
@@ -354,16 +406,16 @@ class GuestNonRegisterRuleTest : public testing::TestWithParam<EntryRuleCase> {}
 
 TEST_P(GuestNonRegisterRuleTest, WhatBreaksTheRuleFailsTheEntryWithReason33) {
   ForEachChange(GetParam().breaking, [](const S& s) {
-    EXPECT_EQ(CheckControlsAndHostState(s.v, s.offered), std::nullopt);
-    EXPECT_THAT(CheckGuestState(s.v, s.offered),
+    EXPECT_EQ(CheckControlsAndHostState(s.v, s.offered, s.e), std::nullopt);
+    EXPECT_THAT(CheckGuestState(s.v, s.offered, s.e),
                 GuestStateRefusedBy(GetParam().qualification, GetParam().rule));
   });
 }
 
 TEST_P(GuestNonRegisterRuleTest, TheNeighbourIsAccepted) {
   ForEachChange(GetParam().accepted, [](const S& s) {
-    EXPECT_EQ(CheckControlsAndHostState(s.v, s.offered), std::nullopt);
-    EXPECT_EQ(CheckGuestState(s.v, s.offered), std::nullopt);
+    EXPECT_EQ(CheckControlsAndHostState(s.v, s.offered, s.e), std::nullopt);
+    EXPECT_EQ(CheckGuestState(s.v, s.offered, s.e), std::nullopt);
   });
 }
 
@@ -376,11 +428,15 @@ INSTANTIATE_TEST_SUITE_P(EntryRules, GuestNonRegisterRuleTest, testing::ValuesIn
 
 // SDM Vol. 3C, 27.8 "VM-Entry Failures During or After Loading Guest State": the numbers, once, as
 // numbers.
-TEST(GuestRuleQualificationTest, Is0ButForNmiInjectionAndTheLinkPointer) {
+TEST(GuestRuleQualificationTest, Is0ButForPdptesNmiInjectionAndTheLinkPointer) {
   for (const EntryRuleCase& c : Cases()) {
-    const uint64_t expected = c.rule == "NmiInjectionWhileBlocked" ? 3
-                              : c.rule == "VmcsLinkPointer"        ? 4
-                                                                   : 0;
+    const uint64_t expected = c.rule == "GuestPdptes"                ? 2
+                              : c.rule == "NmiInjectionWhileBlocked" ? 3
+                              : c.rule == "VmcsLinkPointer" || c.rule == "LinkedVmcs" ||
+                                      c.rule == "LinkedVmcsIsNotCurrent"
+                                  ? 4
+                              : c.rule == "GuestPdptes" ? 2
+                                                        : 0;
     EXPECT_EQ(c.qualification, expected) << c.rule;
   }
 }

@@ -32,11 +32,26 @@ struct GuestCr0 {
     return {Flipping<VmcsField::kGuestCr0>("PE is 0", Cr0::kPe),
             Flipping<VmcsField::kGuestCr0>("NE is 0", Cr0::kNe),
             Flipping<VmcsField::kGuestCr0>("PG is 0", Cr0::kPg),
-            Flipping<VmcsField::kGuestCr0>("bit 32 is 1", uint64_t{1} << 32)};
+            Flipping<VmcsField::kGuestCr0>("bit 32 is 1", uint64_t{1} << 32),
+            {"NE is 0 in an unrestricted guest", [](S& s) {
+               BeUnrestricted(s);
+               s.ClearBits(VmcsField::kGuestCr0, Cr0::kNe);
+             }}};
   }
   static EntryChanges Accepted() {
     return {Flipping<VmcsField::kGuestCr0>("WP is 1", Cr0::kWp),
-            Flipping<VmcsField::kGuestCr0>("MP is 0", Cr0::kMp)};
+            Flipping<VmcsField::kGuestCr0>("MP is 0", Cr0::kMp),
+            {"PG is 0 in an unrestricted guest",
+             [](S& s) {
+               LeaveIa32eMode(s);
+               BeUnrestricted(s);
+               s.ClearBits(VmcsField::kGuestCr0, Cr0::kPg);
+             }},
+            {"PG and PE are 0 in an unrestricted guest", [](S& s) {
+               LeaveIa32eMode(s);
+               BeUnrestricted(s);
+               s.ClearBits(VmcsField::kGuestCr0, Cr0::kPg | Cr0::kPe);
+             }}};
   }
 };
 
@@ -144,6 +159,24 @@ struct GuestSysenterCanonical {
   static EntryChanges Accepted() {
     return {Setting<VmcsField::kGuestIa32SysenterEsp>("ESP above the hole", kAboveHole),
             Setting<VmcsField::kGuestIa32SysenterEip>("EIP below the hole", kHole - 1)};
+  }
+};
+
+struct GuestPerfGlobalCtrl {
+  static constexpr uint64_t kFourCounters = 0x7'0000'000F;
+  static EntryChange Loading(std::string what, uint64_t value) {
+    return {std::move(what), [=](S& s) {
+              s.e.perf_global_ctrl_reserved = ~kFourCounters;
+              s.SetBits(VmcsField::kVmEntryControls, VmEntry::kLoadIa32PerfGlobalCtrl);
+              s.v.Set<VmcsField::kGuestIa32PerfGlobalCtrl>(value);
+            }};
+  }
+  static EntryChanges Breaking() {
+    return {Loading("a counter too many", 0x10), Loading("bit 63", uint64_t{1} << 63)};
+  }
+  static EntryChanges Accepted() {
+    return {Loading("every counter", kFourCounters), Loading("0", 0),
+            Setting<VmcsField::kGuestIa32PerfGlobalCtrl>("not loaded", ~uint64_t{0})};
   }
 };
 
@@ -323,16 +356,16 @@ class GuestRegisterRuleTest : public testing::TestWithParam<EntryRuleCase> {};
 
 TEST_P(GuestRegisterRuleTest, WhatBreaksTheRuleFailsTheEntryWithReason33) {
   ForEachChange(GetParam().breaking, [](const S& s) {
-    EXPECT_EQ(CheckControlsAndHostState(s.v, s.offered), std::nullopt);
-    EXPECT_THAT(CheckGuestState(s.v, s.offered),
+    EXPECT_EQ(CheckControlsAndHostState(s.v, s.offered, s.e), std::nullopt);
+    EXPECT_THAT(CheckGuestState(s.v, s.offered, s.e),
                 GuestStateRefusedBy(GetParam().qualification, GetParam().rule));
   });
 }
 
 TEST_P(GuestRegisterRuleTest, TheNeighbourIsAccepted) {
   ForEachChange(GetParam().accepted, [](const S& s) {
-    EXPECT_EQ(CheckControlsAndHostState(s.v, s.offered), std::nullopt);
-    EXPECT_EQ(CheckGuestState(s.v, s.offered), std::nullopt);
+    EXPECT_EQ(CheckControlsAndHostState(s.v, s.offered, s.e), std::nullopt);
+    EXPECT_EQ(CheckGuestState(s.v, s.offered, s.e), std::nullopt);
   });
 }
 

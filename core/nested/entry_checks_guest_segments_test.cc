@@ -81,6 +81,14 @@ EntryChange Dpl(std::string what, VmcsField field, uint64_t rights) {
   return {std::move(what), [=](S& s) { s.v.Write(field, rights); }};
 }
 
+// The change, of an unrestricted guest.
+EntryChange Unrestricted(EntryChange change) {
+  return {change.what + ", unrestricted guest", [change](S& s) {
+            BeUnrestricted(s);
+            change.apply(s);
+          }};
+}
+
 struct GuestTrIsInTheGdt {
   static EntryChanges Breaking() { return {Setting<VmcsField::kGuestTrSelector>("TI is 1", 0x44)}; }
   static EntryChanges Accepted() {
@@ -105,7 +113,8 @@ struct GuestSsRpl {
   }
   static EntryChanges Accepted() {
     return {Setting<VmcsField::kGuestSsSelector>("TI of SS is 1", 0x34),
-            {"they differ in virtual-8086 mode", EnterVirtual8086Mode}};
+            {"they differ in virtual-8086 mode", EnterVirtual8086Mode},
+            Unrestricted(Setting<VmcsField::kGuestSsSelector>("RPL of SS is 3, of CS 0", 0x33))};
   }
 };
 
@@ -190,12 +199,20 @@ struct GuestSsDsEsBaseWidth {
 
 struct GuestCsType {
   static EntryChanges Breaking() {
-    return Join({EachSet({kCs}, 0xA093), EachSet({kCs}, 0xA098), EachSet({kCs}, 0xA09A),
-                 EachSet({kCs}, 0xA09E), EachSet({kCs}, 0xA097)});
+    EntryChanges changes =
+        Join({EachSet({kCs}, 0xA093), EachSet({kCs}, 0xA098), EachSet({kCs}, 0xA09A),
+              EachSet({kCs}, 0xA09E), EachSet({kCs}, 0xA097)});
+    for (uint32_t rights : {0xA091, 0xA092, 0xA097, 0xA09A}) {
+      changes.push_back(Unrestricted(Setting<kCs>(std::to_string(rights), rights)));
+    }
+    return changes;
   }
   static EntryChanges Accepted() {
-    return Join({EachSet({kCs}, 0xA099), EachSet({kCs}, 0xA09B), EachSet({kCs}, 0xA09D),
-                 EachSet({kCs}, 0xA09F)});
+    return Join({EachSet({kCs}, 0xA099),
+                 EachSet({kCs}, 0xA09B),
+                 EachSet({kCs}, 0xA09D),
+                 EachSet({kCs}, 0xA09F),
+                 {Unrestricted(Setting<kCs>("accessed writable expand-up data", 0xA093))}});
   }
 };
 
@@ -234,7 +251,8 @@ struct GuestSegmentsPresent : RightsRule<AccessRights::kP> {};
 struct GuestCsDpl {
   static EntryChanges Breaking() {
     return {Dpl("ring 3 over SS in ring 0", kCs, 0xA0FB),
-            Dpl("conforming, ring 1 over SS in ring 0", kCs, 0xA0BF)};
+            Dpl("conforming, ring 1 over SS in ring 0", kCs, 0xA0BF),
+            Unrestricted(Dpl("data, ring 3", kCs, 0xA0F3))};
   }
   static EntryChange InRing3(std::string what, uint64_t cs) {
     return {std::move(what), [cs](S& s) {
@@ -246,7 +264,8 @@ struct GuestCsDpl {
   }
   static EntryChanges Accepted() {
     return {InRing3("ring 3 as SS", 0xA0FB), InRing3("conforming, ring 0, SS in ring 3", 0xA09F),
-            InRing3("conforming, ring 3 as SS", 0xA0FF)};
+            InRing3("conforming, ring 3 as SS", 0xA0FF),
+            Unrestricted(Dpl("data, ring 0", kCs, 0xA093))};
   }
 };
 
@@ -266,7 +285,32 @@ struct GuestSsDpl {
             ConformingCs("DPL 3, RPL 0, unusable", 0, kUnusable | 0xC0F3)};
   }
   static EntryChanges Accepted() {
-    return {ConformingCs("DPL 3, RPL 3", 3, 0xC0F3), ConformingCs("DPL 0, RPL 0", 0, 0xC093)};
+    return {ConformingCs("DPL 3, RPL 3", 3, 0xC0F3), ConformingCs("DPL 0, RPL 0", 0, 0xC093),
+            Unrestricted(ConformingCs("DPL 3, RPL 0", 0, 0xC0F3))};
+  }
+};
+
+struct GuestSsDplInRealMode {
+  static EntryChange InRealMode(std::string what, uint64_t ss) {
+    return Unrestricted({std::move(what), [=](S& s) {
+                           LeaveIa32eMode(s);
+                           s.ClearBits(VmcsField::kGuestCr0, 1 | uint64_t{1} << 31);
+                           s.v.Set<kCs>(0xC09F);
+                           s.v.Set<kSs>(ss);
+                         }});
+  }
+  static EntryChange WithDataInCs(std::string what, uint64_t ss) {
+    return Unrestricted({std::move(what), [=](S& s) {
+                           s.v.Set<kCs>(0xA093);
+                           s.v.Set<kSs>(ss);
+                         }});
+  }
+  static EntryChanges Breaking() {
+    return {InRealMode("DPL 3, CR0.PE is 0", 0xC0F3), WithDataInCs("DPL 3, CS is data", 0xC0F3)};
+  }
+  static EntryChanges Accepted() {
+    return {InRealMode("DPL 0, CR0.PE is 0", 0xC093), WithDataInCs("DPL 0, CS is data", 0xC093),
+            Unrestricted(GuestSsDpl::ConformingCs("DPL 3, code in CS", 3, 0xC0F3))};
   }
 };
 
@@ -291,7 +335,8 @@ struct GuestDataSegmentDpls {
   }
   static EntryChanges Accepted() {
     return {WithRpl3("data, DPL 3", 0xC0F3), WithRpl3("conforming code, DPL 0", 0xC09F),
-            WithRpl3("unusable", kUnusable | 0xC093)};
+            WithRpl3("unusable", kUnusable | 0xC093),
+            Unrestricted(WithRpl3("data, DPL 0", 0xC093))};
   }
 };
 
@@ -447,16 +492,16 @@ class GuestSegmentRuleTest : public testing::TestWithParam<EntryRuleCase> {};
 
 TEST_P(GuestSegmentRuleTest, WhatBreaksTheRuleFailsTheEntryWithReason33) {
   ForEachChange(GetParam().breaking, [](const S& s) {
-    EXPECT_EQ(CheckControlsAndHostState(s.v, s.offered), std::nullopt);
-    EXPECT_THAT(CheckGuestState(s.v, s.offered),
+    EXPECT_EQ(CheckControlsAndHostState(s.v, s.offered, s.e), std::nullopt);
+    EXPECT_THAT(CheckGuestState(s.v, s.offered, s.e),
                 GuestStateRefusedBy(GetParam().qualification, GetParam().rule));
   });
 }
 
 TEST_P(GuestSegmentRuleTest, TheNeighbourIsAccepted) {
   ForEachChange(GetParam().accepted, [](const S& s) {
-    EXPECT_EQ(CheckControlsAndHostState(s.v, s.offered), std::nullopt);
-    EXPECT_EQ(CheckGuestState(s.v, s.offered), std::nullopt);
+    EXPECT_EQ(CheckControlsAndHostState(s.v, s.offered, s.e), std::nullopt);
+    EXPECT_EQ(CheckGuestState(s.v, s.offered, s.e), std::nullopt);
   });
 }
 

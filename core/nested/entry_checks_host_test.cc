@@ -67,6 +67,24 @@ struct HostPat {
   }
 };
 
+struct HostPerfGlobalCtrl {
+  static constexpr uint64_t kFourCounters = 0x7'0000'000F;
+  static EntryChange Loading(std::string what, uint64_t value) {
+    return {std::move(what), [=](S& s) {
+              s.e.perf_global_ctrl_reserved = ~kFourCounters;
+              s.SetBits(VmcsField::kVmExitControls, VmExit::kLoadIa32PerfGlobalCtrl);
+              s.v.Set<VmcsField::kHostIa32PerfGlobalCtrl>(value);
+            }};
+  }
+  static EntryChanges Breaking() {
+    return {Loading("a counter too many", 0x10), Loading("bit 63", uint64_t{1} << 63)};
+  }
+  static EntryChanges Accepted() {
+    return {Loading("every counter", kFourCounters), Loading("0", 0),
+            Setting<VmcsField::kHostIa32PerfGlobalCtrl>("not loaded", ~uint64_t{0})};
+  }
+};
+
 struct HostSysenterCanonical {
   static EntryChanges Breaking() {
     return {Setting<VmcsField::kHostIa32SysenterEsp>("ESP in the hole", uint64_t{1} << 47),
@@ -98,8 +116,10 @@ struct HostEferMode {
   static EntryChanges Breaking() {
     return {Flipping<VmcsField::kHostIa32Efer>("LMA is 0", Efer::kLma),
             Flipping<VmcsField::kHostIa32Efer>("LME is 0", Efer::kLme),
-            {"LMA and LME are 1, host-address-space size is 0",
-             [](S& s) { s.ClearBits(VmcsField::kVmExitControls, VmExit::kHostAddressSpaceSize); }}};
+            {"LMA and LME are 1, host-address-space size is 0", [](S& s) {
+               BeUnder32BitL1(s);
+               s.SetBits(VmcsField::kVmExitControls, VmExit::kLoadIa32Efer);
+             }}};
   }
   static EntryChanges Accepted() {
     return {{"LMA and LME are 0, but IA32_EFER is not loaded", [](S& s) {
@@ -147,9 +167,8 @@ struct HostCsAndTrNotNull {
 struct HostSsNotNull {
   static EntryChanges Breaking() {
     return {{"SS is 0, host-address-space size is 0", [](S& s) {
+               BeUnder32BitL1(s);
                s.v.Set<VmcsField::kHostSsSelector>(0);
-               s.ClearBits(VmcsField::kVmExitControls,
-                           VmExit::kHostAddressSpaceSize | VmExit::kLoadIa32Efer);
              }}};
   }
   static EntryChanges Accepted() {
@@ -172,34 +191,75 @@ struct HostBasesCanonical {
   static EntryChanges Accepted() { return Each(0xFFFF'8000'0000'0000); }
 };
 
-struct HostIs64Bit {
+struct HostAddressSpaceSizeIsThatOfL1 {
   static EntryChanges Breaking() {
-    return {{"host-address-space size is 0", [](S& s) {
+    return {{"0 under a 64-bit L1",
+             [](S& s) {
+               LeaveIa32eMode(s);
                s.ClearBits(VmcsField::kVmExitControls,
                            VmExit::kHostAddressSpaceSize | VmExit::kLoadIa32Efer);
+             }},
+            {"1 under a 32-bit L1", [](S& s) { s.e.l1_in_ia32e_mode = false; }}};
+  }
+  static EntryChanges Accepted() {
+    return {{"0 under a 32-bit L1", BeUnder32BitL1},
+            {"1 under a 64-bit L1, IA32_EFER is not loaded",
+             [](S& s) { s.ClearBits(VmcsField::kVmExitControls, VmExit::kLoadIa32Efer); }}};
+  }
+};
+
+struct Ia32eModeGuestNeeds64BitHost {
+  static EntryChanges Breaking() {
+    return {{"a 64-bit guest under a 32-bit L1", [](S& s) {
+               BeUnder32BitL1(s);
+               s.SetBits(VmcsField::kVmEntryControls, VmEntry::kIa32eModeGuest);
              }}};
   }
   static EntryChanges Accepted() {
-    return {{"host-address-space size is 1, IA32_EFER is not loaded",
-             [](S& s) { s.ClearBits(VmcsField::kVmExitControls, VmExit::kLoadIa32Efer); }}};
+    return {{"a 32-bit guest under a 64-bit L1", LeaveIa32eMode},
+            {"a 32-bit guest under a 32-bit L1", BeUnder32BitL1}};
   }
 };
 
 struct HostCr4Pae {
   static EntryChanges Breaking() { return {Flipping<VmcsField::kHostCr4>("PAE is 0", Cr4::kPae)}; }
   static EntryChanges Accepted() {
+    return {{"PAE is 0 under a 32-bit L1", [](S& s) {
+               BeUnder32BitL1(s);
+               s.ClearBits(VmcsField::kHostCr4, Cr4::kPae);
+             }}};
+  }
+};
+
+struct HostCr4Pcide {
+  static EntryChanges Breaking() {
+    return {{"PCIDE is 1 under a 32-bit L1", [](S& s) {
+               BeUnder32BitL1(s);
+               s.SetBits(VmcsField::kHostCr4, Cr4::kPcide);
+             }}};
+  }
+  static EntryChanges Accepted() {
     return {Flipping<VmcsField::kHostCr4>("PCIDE is 1", Cr4::kPcide)};
   }
 };
 
-struct HostRipCanonical {
+struct HostRip {
+  static EntryChange Under32BitL1(std::string what, uint64_t rip) {
+    return {std::move(what), [=](S& s) {
+              BeUnder32BitL1(s);
+              s.v.Set<VmcsField::kHostRip>(rip);
+            }};
+  }
   static EntryChanges Breaking() {
     return {Setting<VmcsField::kHostRip>("the first address of the hole", uint64_t{1} << 47),
-            Setting<VmcsField::kHostRip>("the last address of the hole", 0xFFFF'7FFF'FFFF'FFFF)};
+            Setting<VmcsField::kHostRip>("the last address of the hole", 0xFFFF'7FFF'FFFF'FFFF),
+            Under32BitL1("bit 32", uint64_t{1} << 32),
+            Under32BitL1("canonical, but too wide", 0xFFFF'8000'0000'0000)};
   }
   static EntryChanges Accepted() {
     return {Setting<VmcsField::kHostRip>("below the hole", (uint64_t{1} << 47) - 1),
-            Setting<VmcsField::kHostRip>("above the hole", 0xFFFF'8000'0000'0000)};
+            Setting<VmcsField::kHostRip>("above the hole", 0xFFFF'8000'0000'0000),
+            Under32BitL1("the last of 32 bits", 0xFFFF'FFFF)};
   }
 };
 
@@ -215,14 +275,14 @@ class HostRuleTest : public testing::TestWithParam<EntryRuleCase> {};
 
 TEST_P(HostRuleTest, WhatBreaksTheRuleIsVmfailValid8) {
   ForEachChange(GetParam().breaking, [](const S& s) {
-    EXPECT_THAT(CheckControlsAndHostState(s.v, s.offered),
+    EXPECT_THAT(CheckControlsAndHostState(s.v, s.offered, s.e),
                 RefusedBy(VmInstructionError::kVmEntryWithInvalidHostStateFields, GetParam().rule));
   });
 }
 
 TEST_P(HostRuleTest, TheNeighbourIsAccepted) {
   ForEachChange(GetParam().accepted, [](const S& s) {
-    EXPECT_EQ(CheckControlsAndHostState(s.v, s.offered), std::nullopt);
+    EXPECT_EQ(CheckControlsAndHostState(s.v, s.offered, s.e), std::nullopt);
   });
 }
 

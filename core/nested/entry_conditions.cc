@@ -20,10 +20,12 @@ bool MustDeliverErrorCode(uint8_t vector) {
 
 }  // namespace
 
-// Type 1 is reserved; type 7 (other event) exists only with the monitor trap flag, which is not
-// offered.
-bool IsInjectableType(InterruptionType type) {
-  return type != InterruptionType::kReserved && type != InterruptionType::kOtherEvent;
+// Type 1 is reserved; type 7 (other event) exists only with the monitor trap flag.
+bool IsInjectableType(InterruptionType type, const Capabilities& c) {
+  if (type == InterruptionType::kOtherEvent) {
+    return c.SupportsPrimary(PrimaryProcessorBased::kMonitorTrapFlag);
+  }
+  return type != InterruptionType::kReserved;
 }
 
 bool VectorFitsType(InterruptionInformation event) {
@@ -34,6 +36,7 @@ bool VectorFitsType(InterruptionInformation event) {
   if (event.type() == InterruptionType::kHardwareException) {
     return event.vector() <= kLastExceptionVector;
   }
+  if (event.type() == InterruptionType::kOtherEvent) return event.vector() == 0;
   return true;
 }
 
@@ -60,6 +63,21 @@ bool InstructionLengthFitsEvent(const VmcsImage& v, const Capabilities& c) {
   const uint32_t length = v.Get<VmcsField::kVmEntryInstructionLength>();
   if (length == 0) return (c.misc & VmxMisc::kInstructionLengthZero) != 0;
   return length <= kLongestInstruction;
+}
+
+// With "virtualize APIC accesses" the comparison is made behind the entry instead.
+bool TprIsNotBelowThreshold(const VmcsImage& v, const EntrySurroundings& e) {
+  constexpr uint32_t kThreshold = 0xF;
+  if (!HasPrimary(v, PrimaryProcessorBased::kUseTprShadow) ||
+      HasSecondary(v, Secondary::kVirtualizeApicAccesses)) {
+    return true;
+  }
+  return (v.Get<VmcsField::kTprThreshold>() & kThreshold) <= (e.vtpr >> 4 & kThreshold);
+}
+
+uint64_t GuestCr0Fixed0(const VmcsImage& v, const Capabilities& c) {
+  return HasSecondary(v, Secondary::kUnrestrictedGuest) ? c.cr0_fixed0 & ~(Cr0::kPe | Cr0::kPg)
+                                                        : c.cr0_fixed0;
 }
 
 bool HostSelectorsAreOfRing0InTheGdt(const VmcsImage& v) {
@@ -105,6 +123,7 @@ bool InjectionFitsActivityState(const VmcsImage& v) {
       return true;
     case ActivityState::kHlt:
       return ends_shutdown || event.type() == InterruptionType::kExternalInterrupt ||
+             event.type() == InterruptionType::kOtherEvent ||
              event.IsHardwareException(Vector::kDebug);
     case ActivityState::kShutdown:
       return ends_shutdown;
@@ -121,6 +140,13 @@ bool PendingSingleStepFitsFlags(const VmcsImage& v) {
   const bool steps_instructions = (v.Get<VmcsField::kGuestRflags>() & Rflags::kTf) != 0 &&
                                   (v.Get<VmcsField::kGuestIa32Debugctl>() & DebugCtl::kBtf) == 0;
   return step_is_pending == steps_instructions;
+}
+
+bool LinkedVmcsIsOfTheRightKind(const VmcsImage& v, const Capabilities& c,
+                                const EntrySurroundings& e) {
+  const auto revision = static_cast<uint32_t>(c.basic & VmxBasic::kRevisionIdentifier);
+  const uint32_t shadow = HasSecondary(v, Secondary::kVmcsShadowing) ? kShadowVmcsIndicator : 0;
+  return e.linked_revision == (revision | shadow);
 }
 
 bool PendingRtmStandsAlone(const VmcsImage& v) {

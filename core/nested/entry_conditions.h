@@ -7,6 +7,7 @@
 
 #include <cstdint>
 
+#include "core/nested/entry_surroundings.h"
 #include "core/vmx/capabilities.h"
 #include "core/vmx/controls.h"
 #include "core/vmx/interruptibility.h"
@@ -45,7 +46,7 @@ inline bool InjectsExternalInterrupt(const VmcsImage& v) {
 
 // --- The injected event: SDM Vol. 3C, 27.2.1.3 "VM-Entry Control Fields" ---
 
-bool IsInjectableType(InterruptionType type);
+bool IsInjectableType(InterruptionType type, const Capabilities& c);
 bool VectorFitsType(InterruptionInformation event);
 // True if the deliver-error-code bit is what the event, CR0.PE of the guest and
 // IA32_VMX_BASIC[56] make of it.
@@ -60,6 +61,13 @@ inline bool IsPageAddress(const Capabilities& c, uint64_t address) {
   return IsAligned(address) &&
          IsWithinWidth(address, 1, static_cast<unsigned>(c.physical_address_width));
 }
+template <typename... Fields>
+bool ArePageAddresses(const VmcsImage& v, const Capabilities& c, Fields... fields) {
+  return (IsPageAddress(c, v.Read(fields)) && ...);
+}
+
+// True if the TPR of the virtual-APIC page is not below the threshold, where that is checked.
+bool TprIsNotBelowThreshold(const VmcsImage& v, const EntrySurroundings& e);
 
 // --- Registers ---
 
@@ -81,6 +89,8 @@ bool AreCanonical(const VmcsImage& v, const Capabilities& c, Fields... fields) {
   return (IsCanonical(c, v.Read(fields)) && ...);
 }
 
+// The bits of CR0 that must be 1 in this guest.
+uint64_t GuestCr0Fixed0(const VmcsImage& v, const Capabilities& c);
 // True if TI and RPL are 0 in every selector of the host-state area.
 bool HostSelectorsAreOfRing0InTheGdt(const VmcsImage& v);
 // True if RIP is one that the mode of the guest allows.
@@ -108,6 +118,15 @@ bool InjectionFitsActivityState(const VmcsImage& v);
 bool PendingSingleStepFitsFlags(const VmcsImage& v);
 // True if no debug exception in a transactional region is pending, or nothing else is.
 bool PendingRtmStandsAlone(const VmcsImage& v);
+
+// The VMCS link pointer; all ones: there is no such VMCS, and nothing is checked.
+inline bool HasLinkedVmcs(const VmcsImage& v) {
+  return v.Get<VmcsField::kVmcsLinkPointer>() != ~uint64_t{0};
+}
+// True if the region has the revision identifier of this CPU, and its shadow-VMCS indicator is the
+// setting of "VMCS shadowing".
+bool LinkedVmcsIsOfTheRightKind(const VmcsImage& v, const Capabilities& c,
+                                const EntrySurroundings& e);
 
 }  // namespace nvmx
 

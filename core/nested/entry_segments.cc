@@ -2,6 +2,8 @@
 #include "core/nested/entry_segments.h"
 
 #include "core/nested/entry_conditions.h"
+#include "core/vmx/controls.h"
+#include "core/x86/control_registers.h"
 
 namespace nvmx {
 namespace {
@@ -21,6 +23,13 @@ static_assert(FieldOf(kTr, VmcsField::kGuestEsLimit) == VmcsField::kGuestTrLimit
 static_assert(FieldOf(kTr, VmcsField::kGuestEsAccessRights) == VmcsField::kGuestTrAccessRights);
 
 bool HasType(const GuestSegment& s, uint32_t bits) { return (s.rights.type() & bits) == bits; }
+
+bool IsUnrestricted(const VmcsImage& v) { return HasSecondary(v, Secondary::kUnrestrictedGuest); }
+
+// Type 3: what real mode makes of CS.
+bool IsAccessedWritableExpandUpData(const GuestSegment& s) {
+  return s.rights.type() == (AccessRights::kTypeWritable | AccessRights::kTypeAccessed);
+}
 
 bool IsAccessedAndReadable(const GuestSegment& s) {
   if (!HasType(s, AccessRights::kTypeAccessed)) return false;
@@ -81,8 +90,9 @@ bool EachInProtectedMode(const VmcsImage& v, SegmentRule rule) {
 }
 
 bool CsIsAccessedCode(const VmcsImage& v) {
-  return IsVirtual8086(v) ||
-         HasType(ReadSegment(v, kCs), AccessRights::kTypeCode | AccessRights::kTypeAccessed);
+  const GuestSegment cs = ReadSegment(v, kCs);
+  if (IsVirtual8086(v) || (IsUnrestricted(v) && IsAccessedWritableExpandUpData(cs))) return true;
+  return HasType(cs, AccessRights::kTypeCode | AccessRights::kTypeAccessed);
 }
 
 bool SsIsAccessedWritableData(const VmcsImage& v) {
@@ -98,6 +108,7 @@ bool DataSegmentsAreAccessedAndReadable(const VmcsImage& v) {
 bool CsDplFitsSs(const VmcsImage& v) {
   if (IsVirtual8086(v)) return true;
   const GuestSegment cs = ReadSegment(v, kCs);
+  if (!cs.is_code()) return cs.rights.dpl() == 0;
   const unsigned of_ss = ReadSegment(v, kSs).rights.dpl();
   return HasType(cs, AccessRights::kTypeConforming) ? cs.rights.dpl() <= of_ss
                                                     : cs.rights.dpl() == of_ss;
@@ -105,15 +116,23 @@ bool CsDplFitsSs(const VmcsImage& v) {
 
 bool SsDplIsItsRpl(const VmcsImage& v) {
   const GuestSegment ss = ReadSegment(v, kSs);
-  return IsVirtual8086(v) || ss.rights.dpl() == ss.rpl();
+  return IsVirtual8086(v) || IsUnrestricted(v) || ss.rights.dpl() == ss.rpl();
+}
+
+bool SsDplIs0IfItMustBe(const VmcsImage& v) {
+  if (IsVirtual8086(v)) return true;
+  const bool must_be_0 =
+      !ReadSegment(v, kCs).is_code() || (v.Get<VmcsField::kGuestCr0>() & Cr0::kPe) == 0;
+  return !must_be_0 || ReadSegment(v, kSs).rights.dpl() == 0;
 }
 
 bool SsRplIsThatOfCs(const VmcsImage& v) {
-  return IsVirtual8086(v) || ReadSegment(v, kSs).rpl() == ReadSegment(v, kCs).rpl();
+  return IsVirtual8086(v) || IsUnrestricted(v) ||
+         ReadSegment(v, kSs).rpl() == ReadSegment(v, kCs).rpl();
 }
 
 bool DataSegmentDplsPermitRpls(const VmcsImage& v) {
-  return EachUsableDataSegment(v, &DplPermitsRpl);
+  return IsUnrestricted(v) || EachUsableDataSegment(v, &DplPermitsRpl);
 }
 
 bool StackAndDataBasesFitIn32Bits(const VmcsImage& v) {

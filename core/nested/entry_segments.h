@@ -1,7 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// What VM entry demands of the guest's segment registers. The control "unrestricted guest" is not
-// offered, so what depends on it is as for its 0-setting.
+// What VM entry demands of the guest's segment registers.
 // Source: SDM Vol. 3C, 27.3.1.2 "Checks on Guest Segment Registers".
 #ifndef NVMX_CORE_NESTED_ENTRY_SEGMENTS_H_
 #define NVMX_CORE_NESTED_ENTRY_SEGMENTS_H_
@@ -64,19 +63,22 @@ bool RightsAreOfVirtual8086(const GuestSegment& s);
 bool EachInProtectedMode(const VmcsImage& v, SegmentRule rule);
 
 // True outside virtual-8086 mode if ...
-// ... CS is accessed code.
+// ... CS is accessed code, or, for an unrestricted guest, accessed writable expand-up data.
 bool CsIsAccessedCode(const VmcsImage& v);
 // ... SS is unusable or accessed writable data.
 bool SsIsAccessedWritableData(const VmcsImage& v);
 // ... each of DS, ES, FS and GS is unusable, accessed data, or accessed readable code.
 bool DataSegmentsAreAccessedAndReadable(const VmcsImage& v);
-// ... the privilege of CS is that of SS, or above it if CS is conforming.
+// ... the privilege of CS is that of SS, or above it if CS is conforming; 0 if CS is data.
 bool CsDplFitsSs(const VmcsImage& v);
-// ... the privilege of SS is its RPL.
+// ... the privilege of SS is its RPL, or the guest is unrestricted.
 bool SsDplIsItsRpl(const VmcsImage& v);
-// ... the RPL of SS is that of CS.
+// ... the privilege of SS is 0, or CS is code and CR0.PE is 1.
+bool SsDplIs0IfItMustBe(const VmcsImage& v);
+// ... the RPL of SS is that of CS, or the guest is unrestricted.
 bool SsRplIsThatOfCs(const VmcsImage& v);
-// ... each of DS, ES, FS and GS is unusable, conforming code, or not above its RPL.
+// ... each of DS, ES, FS and GS is unusable, conforming code, or not above its RPL, or the guest is
+// unrestricted.
 bool DataSegmentDplsPermitRpls(const VmcsImage& v);
 
 // True if bits 63:32 of the base of each usable one of SS, DS and ES are 0.

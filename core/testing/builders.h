@@ -7,7 +7,7 @@
 
 namespace nvmx {
 
-// The VMX capability MSRs of a Skylake client CPU.
+// The VMX capability MSRs of a Skylake CPU.
 constexpr Capabilities BuildHardwareCapabilities() {
   Capabilities cpu;
   cpu.basic = 0x00DA'0400'0000'0004;
@@ -20,7 +20,7 @@ constexpr Capabilities BuildHardwareCapabilities() {
   cpu.cr0_fixed1 = 0x0000'0000'FFFF'FFFF;
   cpu.cr4_fixed0 = 0x0000'0000'0000'2000;
   cpu.cr4_fixed1 = 0x0000'0000'0037'27FF;
-  cpu.procbased_ctls2 = 0x001F'FCFF'0000'0000;
+  cpu.procbased_ctls2 = 0x021F'FCFF'0000'0000;
   cpu.ept_vpid_cap = 0x0000'0F01'0673'4141;
   cpu.true_pinbased_ctls = 0x0000'007F'0000'0016;
   cpu.true_procbased_ctls = 0xFFF9'FFFE'0400'6172;

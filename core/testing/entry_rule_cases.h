@@ -13,6 +13,7 @@
 #include <utility>
 #include <vector>
 
+#include "core/nested/entry_surroundings.h"
 #include "core/testing/builders.h"
 #include "core/vmx/capabilities.h"
 #include "core/vmx/controls.h"
@@ -27,6 +28,7 @@ namespace nvmx {
 struct EntrySubject {
   Capabilities offered = BuildOfferedCapabilities();
   VmcsImage v = ValidVmcs12(offered);
+  EntrySurroundings e;
 
   // Sets or clears bits of a field.
   void SetBits(VmcsField field, uint64_t bits) { v.Write(field, v.Read(field) | bits); }
@@ -54,6 +56,27 @@ inline void LeaveIa32eMode(EntrySubject& s) {
   s.ClearBits(VmcsField::kVmEntryControls, VmEntry::kIa32eModeGuest);
   s.ClearBits(VmcsField::kGuestIa32Efer, Efer::kLme | Efer::kLma);
   s.v.Set<VmcsField::kGuestCsAccessRights>(0xC09B);
+}
+
+// Activates secondary controls, these among them.
+inline void UseSecondary(EntrySubject& s, uint32_t controls) {
+  s.SetBits(VmcsField::kPrimaryProcessorBasedControls,
+            PrimaryProcessorBased::kActivateSecondaryControls);
+  s.SetBits(VmcsField::kSecondaryProcessorBasedControls, controls);
+}
+
+// Makes the guest an unrestricted one.
+inline void BeUnrestricted(EntrySubject& s) {
+  UseSecondary(s, Secondary::kEnableEpt | Secondary::kUnrestrictedGuest);
+  constexpr uint64_t kEptp = 0x5000 | 3 << 3 | 6;  // a walk of 4 levels, write-back
+  s.v.Set<VmcsField::kEptPointer>(kEptp);
+}
+
+// Makes L1, and so its host state, one of 32-bit protected mode.
+inline void BeUnder32BitL1(EntrySubject& s) {
+  LeaveIa32eMode(s);
+  s.e.l1_in_ia32e_mode = false;
+  s.ClearBits(VmcsField::kVmExitControls, VmExit::kHostAddressSpaceSize | VmExit::kLoadIa32Efer);
 }
 
 // Makes the guest one of virtual-8086 mode.

@@ -64,6 +64,8 @@ bool FakeCpu::WriteMsr(uint32_t msr, uint64_t value) {
 
 CpuidRegisters FakeCpu::Cpuid(uint32_t leaf, uint32_t subleaf) {
   log_.push_back("CPUID");
+  const auto found = cpuid_.find({leaf, subleaf});
+  if (found != cpuid_.end()) return found->second;
   return {leaf + 1, subleaf + 2, leaf + 3, subleaf + 4};
 }
 
@@ -160,6 +162,11 @@ void FakeApic::SendNmiToAllOthers() {
   ++nmis_sent_;
 }
 
+void FakeApic::SendNmi(CpuIndex cpu) {
+  log_.push_back("NMI to " + std::to_string(cpu));
+  ++nmis_sent_;
+}
+
 uint64_t FakeClock::ReadTsc() {
   log_.push_back("RDTSC");
   return tsc_++;
@@ -173,6 +180,8 @@ const char* Name(TraceKind kind) {
       return "NmiToGuest";
     case TraceKind::kNmiMergedForGuest:
       return "NmiMergedForGuest";
+    case TraceKind::kNmiMergedWhileHeld:
+      return "NmiMergedWhileHeld";
     case TraceKind::kNmiInjected:
       return "NmiInjected";
     case TraceKind::kNmiExitToL1:

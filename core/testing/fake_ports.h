@@ -15,6 +15,7 @@
 #include <set>
 #include <span>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "core/ports/ports.h"
@@ -26,8 +27,8 @@ namespace nvmx {
 
 // The lines are "load CELL", "store CELL", "add CELL", "release CELL", "spin CELL=VALUE", "spin
 // CELL>=VALUE", "acquire CELL", "VMPTRLD VMCS01", "VMREAD FIELD", "VMWRITE FIELD", "RDMSR 10",
-// "WRMSR 10" (hexadecimal), "CPUID", "unblock NMI", "INVEPT", "INVVPID", "XSETBV", "RDTSC", "NMI to all others", "trace
-// KIND", "read memory", "write memory".
+// "WRMSR 10" (hexadecimal), "CPUID", "unblock NMI", "INVEPT", "INVVPID", "XSETBV", "RDTSC", "NMI to
+// all others", "NMI to 2", "trace KIND", "read memory", "write memory".
 using EventLog = std::vector<std::string>;
 
 class FakeCpu final : public Cpu {
@@ -50,6 +51,11 @@ class FakeCpu final : public Cpu {
   std::map<uint32_t, uint64_t>& msrs() { return msrs_; }
   // Those of them that WRMSR does not accept.
   std::set<uint32_t>& read_only_msrs() { return read_only_msrs_; }
+
+  // What CPUID answers; for what was not set, numbers made of leaf and subleaf.
+  void SetCpuid(uint32_t leaf, uint32_t subleaf, const CpuidRegisters& registers) {
+    cpuid_[{leaf, subleaf}] = registers;
+  }
 
   // What others do while this CPU waits, and what can be observed right before each Shared<T>
   // operation.
@@ -77,6 +83,7 @@ class FakeCpu final : public Cpu {
   EventLog& log_;
   std::map<uint32_t, uint64_t> msrs_;
   std::set<uint32_t> read_only_msrs_;
+  std::map<std::pair<uint32_t, uint32_t>, CpuidRegisters> cpuid_;
   std::function<void(const SpinCondition&)> while_waiting_;
   std::function<void(const SharedAccess&)> before_access_;
   std::function<void()> nmi_handler_;
@@ -151,6 +158,7 @@ class FakeApic final : public Apic {
  public:
   explicit FakeApic(EventLog& log) : log_(log) {}
   void SendNmiToAllOthers() override;
+  void SendNmi(CpuIndex cpu) override;
   int nmis_sent() const { return nmis_sent_; }
 
  private:

@@ -12,6 +12,10 @@
 
 namespace nvmx {
 
+// Bit 31 of the first four bytes of a VMCS region; the revision identifier is in bits 30:0.
+// SDM Vol. 3C, 25.2 "Format of the VMCS Region".
+inline constexpr uint32_t kShadowVmcsIndicator = uint32_t{1} << 31;
+
 // One 64-bit word for each field of vmcs_fields.def, all 0 at first. Every word stays within the
 // width of its field, so two images that hold the same values are the same bytes.
 class VmcsImage {

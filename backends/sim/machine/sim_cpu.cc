@@ -109,8 +109,8 @@ SimCpu::SimCpu(uint32_t index, const Parts& parts)
   WritePageTables(memory_, index);
   InitializeVcpuState(vcpu_state_, OfferedCapabilities(processor_.capabilities()));
   processor_.MakeCurrent(VmcsRole::kVmcs01);
-  InitializeVmcs01Controls(vcpu_);
   WriteInitialL1State(processor_, index);
+  InitializeVmcs01Controls(vcpu_);
   processor_.EnterGuest();
   fiber_.Start(&SimCpu::FiberMain, this);
   fiber_.Resume();
@@ -394,6 +394,16 @@ void SimCpu::SendNmiToAllOthers() {
   interconnect_.Send(index_, kCommand, NmiSource::kQuiesce);
 }
 
+void SimCpu::SendNmi(CpuIndex cpu) {
+  Yield({.kind = PointKind::kSendIpi});
+  using lhv::InterruptCommand;
+  const uint64_t command = InterruptCommand::kNmi | InterruptCommand::kAssert |
+                           uint64_t{cpu} << InterruptCommand::kDestinationShift;
+  effects_.sends_nmi_to = cpu;
+  Note(EventKind::kIpiSent, command, 0);
+  interconnect_.Send(index_, command, NmiSource::kQuiesce);
+}
+
 void SimCpu::Record(TraceKind kind, uint64_t first, uint64_t second) {
   switch (kind) {
     case TraceKind::kQuiesceBegin:
@@ -410,6 +420,10 @@ void SimCpu::Record(TraceKind kind, uint64_t first, uint64_t second) {
       (kind == TraceKind::kNmiToGuest ? effects_.given_to_guest : effects_.merged_for_guest) = true;
       nmi_unsettled_ = false;
       last_nmi_.fate = LastNmi::Fate::kGivenToGuest;
+      break;
+    case TraceKind::kNmiMergedWhileHeld:
+      effects_.merged_while_held = true;
+      ++account_.merged;
       break;
     case TraceKind::kNmiInjected:
     case TraceKind::kNmiExitToL1:
