@@ -6,6 +6,7 @@
 #include "core/nested/entry_conditions.h"
 #include "core/nested/ept02.h"
 #include "core/nested/nested_paging.h"
+#include "core/nested/vmcs02.h"
 #include "core/vmx/controls.h"
 
 namespace nvmx {
@@ -13,7 +14,7 @@ namespace nvmx {
 bool DependsOnEpt01(const Vcpu& vcpu) {
   const VmcsImage& vmcs12 = vcpu.state.vmcs12;
   return vcpu.state.operation == VmxOperation::kNonRoot &&
-         HasSecondary(vmcs12, Secondary::kEnableEpt);
+         (HasSecondary(vmcs12, Secondary::kEnableEpt) || HasTranslatedAddresses(vmcs12));
 }
 
 void FollowEpt01(Vcpu& vcpu) {
@@ -31,6 +32,7 @@ void FollowEpt01(Vcpu& vcpu) {
     const Ept01Changes::Range& range = changes.latest[followed % Ept01Changes::kKept];
     DropFromEpt02sWhatLeadsTo(vcpu, PhysicalAddress{range.first}, range.bytes);
   }
+  TranslateAddressesAgain(vcpu);
 }
 
 void Ept01Changed(Vcpu& vcpu, const StoppedWorld& world, PhysicalAddress was, uint64_t bytes) {

@@ -4,7 +4,9 @@
 #include "core/nested/choreography.h"
 #include "core/nested/entry_conditions.h"
 #include "core/nested/hardware_address.h"
+#include "core/nested/nested_paging.h"
 #include "core/nested/tsc.h"
+#include "core/nested/vpid02.h"
 #include "core/vmx/controls.h"
 #include "core/vmx/ept.h"
 #include "core/x86/control_registers.h"
@@ -59,7 +61,7 @@ uint32_t SecondaryControls(const Vcpu& vcpu) {
                                        Secondary::kEnableEpt | Secondary::kEnableVpid |
                                        Secondary::kEnableVmFunctions;
   const VmcsImage& v = vcpu.state.vmcs12;
-  const uint32_t secondary01 = vcpu.state.vmcs01_inputs.secondary;
+  const uint64_t secondary01 = vcpu.state.vmcs01_inputs.secondary;
   uint32_t controls = HasSecondary(v, 0) ? v.Get<VmcsField::kSecondaryProcessorBasedControls>() : 0;
   controls &= ~kNotForHardware;
   if (HasSecondary(v, Secondary::kVirtualizeApicAccesses) &&
@@ -73,7 +75,7 @@ uint32_t SecondaryControls(const Vcpu& vcpu) {
     controls &= ~Secondary::kVirtualizeX2ApicMode;
   }
   controls |= secondary01 & Secondary::kUseTscScaling;
-  return controls | (secondary01 & Secondary::kEnableEpt);
+  return controls | TranslationControls02(vcpu, static_cast<uint32_t>(secondary01));
 }
 
 // IA32_PERF_GLOBAL_CTRL is loaded by software: by hardware it would be loaded again after each exit
@@ -115,6 +117,12 @@ constexpr Dependency kDependencies[] = {
     {VmcsField::kPrimaryProcessorBasedControls,
      PrimaryProcessorBased::kActivateSecondaryControls | PrimaryProcessorBased::kUseTprShadow,
      kTsc | kProcessorBased},
+    {VmcsField::kPrimaryProcessorBasedControls,
+     PrimaryProcessorBased::kActivateSecondaryControls,
+     {VmcsField::kVirtualProcessorIdentifier}},
+    {VmcsField::kSecondaryProcessorBasedControls,
+     Secondary::kEnableVpid,
+     {VmcsField::kVirtualProcessorIdentifier}},
     {VmcsField::kSecondaryProcessorBasedControls, Secondary::kUseTscScaling, kTsc},
     {VmcsField::kTscMultiplier, kAnyBit, {VmcsField::kTscOffset}},
     {VmcsField::kIoBitmapAAddress, kAnyBit, {VmcsField::kPrimaryProcessorBasedControls}},
@@ -189,6 +197,8 @@ std::optional<uint64_t> MergedControl(const Vcpu& vcpu, VmcsField field) {
     case VmcsField::kMsrBitmapAddress:
       if (vcpu.host_pages.pages.empty()) return std::nullopt;
       return vcpu.host_pages.AddressOf(kMsrBitmapPage).value;
+    case VmcsField::kVirtualProcessorIdentifier:
+      return Vpid02(Vpid12(v));
     case VmcsField::kTscOffset:
       return Compose(TscOf01(vcpu), TscOf12(vcpu)).offset;
     case VmcsField::kTscMultiplier:
