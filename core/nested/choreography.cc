@@ -5,6 +5,7 @@
 #include "core/nested/guest_nmi.h"
 #include "core/nested/init_sipi.h"
 #include "core/nested/nested_exit.h"
+#include "core/nested/nested_paging.h"
 #include "core/vmx/controls.h"
 
 namespace nvmx {
@@ -23,6 +24,17 @@ void Choreography::HandleL2Exit(Vcpu& vcpu, RawExit raw) const {
   if (IsExitOfL0(vcpu, exit->basic_reason())) {
     if (exit->basic_reason() == ExitReason::kNmiWindow) HandleNmiWindow(vcpu);
     return;
+  }
+  switch (exit->basic_reason()) {
+    case ExitReason::kEptViolation:
+    case ExitReason::kEptMisconfiguration:
+      HandleMemoryExitOfL2(vcpu);
+      return;
+    case ExitReason::kVmfunc:
+      if (HandleVmfuncOfL2(vcpu)) return;
+      break;
+    default:
+      break;
   }
   ReflectExit(vcpu, *exit);
 }

@@ -88,6 +88,10 @@ void HandleL1Exit(Vcpu& vcpu, const ReflectableExit& exit) {
     case ExitReason::kVmcall:
       HandleVmcall(vcpu);
       return;
+    case ExitReason::kEptViolation:
+    case ExitReason::kEptMisconfiguration:
+      HandleMemoryExitOfL1(vcpu);
+      return;
     case ExitReason::kInitSignal:
       HandleInitOfL1(vcpu);
       return;

@@ -21,7 +21,8 @@ namespace nvmx::sim {
 // The other CPUs, as L0 on one of them reaches them.
 class L0Bus {
  public:
-  virtual void SendNmiToAllOthers(uint32_t from) = 0;
+  virtual void SendHostNmiToAllOthers(uint32_t from) = 0;
+  virtual void SendHostNmi(uint32_t to) = 0;
 
  protected:
   ~L0Bus() = default;
@@ -118,7 +119,8 @@ class NestedCpu final : public ProgramCpu,
     return memory_.Write(address.value, bytes);
   }
   // Apic
-  void SendNmiToAllOthers() override { l0_bus_.SendNmiToAllOthers(index()); }
+  void SendNmiToAllOthers() override { l0_bus_.SendHostNmiToAllOthers(index()); }
+  void SendNmi(CpuIndex cpu) override { l0_bus_.SendHostNmi(cpu); }
   // Clock
   uint64_t ReadTsc() override { return processor().ReadTsc(); }
   // Trace

@@ -44,7 +44,7 @@ bool NestedMachine::FinishTurn(uint32_t index) {
   return true;
 }
 
-void NestedMachine::SendNmiToAllOthers(uint32_t from) {
+void NestedMachine::SendHostNmiToAllOthers(uint32_t from) {
   for (uint32_t index = 0; index < cpu_count(); ++index) {
     if (index != from) cpus_[index]->ReceiveHostNmi();
   }
