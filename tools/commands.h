@@ -24,6 +24,7 @@ int RunProgram(const std::vector<std::string>& arguments);
 int RunReplay(const std::vector<std::string>& arguments);
 int RunExplore(const std::vector<std::string>& arguments);
 int RunCompare(const std::vector<std::string>& arguments);
+int RunExperiments(const std::vector<std::string>& arguments);
 int RunGenerate(const std::vector<std::string>& arguments);
 int RunVerdicts(const std::vector<std::string>& arguments);
 

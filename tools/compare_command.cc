@@ -11,9 +11,9 @@
 #include "backends/sim/program/comparison.h"
 #include "backends/sim/program/declared_differences.h"
 #include "backends/sim/program/difference_text.h"
+#include "backends/sim/program/program_files.h"
 #include "tools/command_line.h"
 #include "tools/commands.h"
-#include "tools/program_files.h"
 #include "tools/scenario_flags.h"
 
 ABSL_FLAG(bool, verbose, false, "print a line for each program, and declared differences too");
@@ -35,14 +35,14 @@ int RunCompare(const std::vector<std::string>& arguments) {
   }
   absl::StatusOr<sim::ScenarioChanges> changes = ChangesFromFlags();
   if (!changes.ok()) return Complain(std::string(changes.status().message()));
-  absl::StatusOr<std::vector<std::string>> files = ProgramFiles(arguments);
+  absl::StatusOr<std::vector<std::string>> files = sim::ProgramFiles(arguments);
   if (!files.ok()) return Complain(std::string(files.status().message()));
   const bool verbose = absl::GetFlag(FLAGS_verbose);
   std::map<uint32_t, std::unique_ptr<sim::Comparer>> comparers;
   std::map<sim::Likeness, size_t> counts;
   sim::Comparison comparison;
   for (const std::string& file : *files) {
-    absl::StatusOr<lhv::GuestProgram> program = LoadProgram(file, changes->cpus);
+    absl::StatusOr<lhv::GuestProgram> program = sim::LoadProgram(file, changes->cpus);
     if (!program.ok()) return Complain(std::string(program.status().message()));
     const auto cpus = static_cast<uint32_t>(program->cpus.size());
     std::unique_ptr<sim::Comparer>& comparer = comparers[cpus];

@@ -49,6 +49,16 @@ const std::vector<Command>& Commands() {
        "input.",
        {"cpus", "verbose"},
        RunCompare},
+      {"experiments",
+       "[DIRECTORY]",
+       "runs experiments whose answer real processors gave; a table of who answers alike",
+       "DIRECTORY holds guest programs that say what must be observed; it is lhv/suites/nmi if none "
+       "is "
+       "named: thirty experiments with blocked, pending and injected NMIs. Hypervisors and simulators "
+       "are known to get them wrong.\n"
+       "Exit status: 0 if all answers are those of real processors, 1 if not, 2 for bad input.",
+       {},
+       RunExperiments},
       {"generate",
        "",
        "makes guest programs up, and compares the reference and the core on them",

@@ -91,6 +91,11 @@ InstructionEnd Processor::Execute(const Instruction& instruction) {
   const unsigned level_before = level();
   const Before before{in_non_root(), (state_.switched.rflags & Rflags::kTf) != 0,
                       (state_.switched.rflags & Rflags::kIf) != 0};
+  // The time of a VM entry, whatever comes of it, is over when L2 begins: with L0 or without, the
+  // VMX-preemption timer then starts at the same moment.
+  const bool enters = level_before == 1 && (instruction.kind == InstructionKind::kVmlaunch ||
+                                            instruction.kind == InstructionKind::kVmresume);
+  if (enters) AdvanceTime(false);
   delivered_from_.reset();
   Outcome outcome = Outcome::kElsewhere;
   if (FetchInstruction() && LoadOperands(instruction)) outcome = Perform(instruction);
@@ -110,7 +115,7 @@ InstructionEnd Processor::Execute(const Instruction& instruction) {
   end.zero = !entered_l2 && (state_.switched.rflags & Rflags::kZf) != 0;
   if (end.completed) {
     end.value = ResultOf(instruction);
-    AdvanceTime(before.non_root && same_level);
+    if (!enters) AdvanceTime(before.non_root && same_level);
   }
   return end;
 }

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-#ifndef NVMX_TOOLS_PROGRAM_FILES_H_
-#define NVMX_TOOLS_PROGRAM_FILES_H_
+#ifndef NVMX_BACKENDS_SIM_PROGRAM_PROGRAM_FILES_H_
+#define NVMX_BACKENDS_SIM_PROGRAM_PROGRAM_FILES_H_
 
 #include <cstdint>
 #include <string>
@@ -9,7 +9,7 @@
 #include "absl/status/statusor.h"
 #include "lhv/assembled.h"
 
-namespace nvmx::tools {
+namespace nvmx::sim {
 
 // The files that the arguments name: each itself, or every .yaml file below it if it is a
 // directory, in alphabetical order. An error names the argument.
@@ -19,6 +19,6 @@ absl::StatusOr<std::vector<std::string>> ProgramFiles(const std::vector<std::str
 // counts as one. An error names file, place and rule.
 absl::StatusOr<lhv::GuestProgram> LoadProgram(const std::string& path, uint32_t cpus);
 
-}  // namespace nvmx::tools
+}  // namespace nvmx::sim
 
-#endif  // NVMX_TOOLS_PROGRAM_FILES_H_
+#endif  // NVMX_BACKENDS_SIM_PROGRAM_PROGRAM_FILES_H_

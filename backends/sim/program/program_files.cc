@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "tools/program_files.h"
+#include "backends/sim/program/program_files.h"
 
 #include <algorithm>
 #include <filesystem>
@@ -12,7 +12,7 @@
 #include "lhv/assembler.h"
 #include "yaml-cpp/yaml.h"
 
-namespace nvmx::tools {
+namespace nvmx::sim {
 namespace {
 
 namespace fs = std::filesystem;
@@ -28,7 +28,7 @@ uint32_t CountCpus(const std::string& text) {
     return 1;
   }
   return static_cast<uint32_t>(
-      std::clamp<uint64_t>(count, 1, sim::ProgramMachine::kMostCpus));
+      std::clamp<uint64_t>(count, 1, ProgramMachine::kMostCpus));
 }
 
 }  // namespace
@@ -63,4 +63,4 @@ absl::StatusOr<lhv::GuestProgram> LoadProgram(const std::string& path, uint32_t 
   return lhv::Assemble(path, text, cpus == 0 ? CountCpus(text) : cpus);
 }
 
-}  // namespace nvmx::tools
+}  // namespace nvmx::sim

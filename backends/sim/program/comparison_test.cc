@@ -1,0 +1,172 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "backends/sim/program/comparison.h"
+
+#include <string>
+
+#include "backends/sim/program/declared_differences.h"
+#include "backends/sim/program/difference_text.h"
+#include "gmock/gmock.h"
+#include "gtest/gtest.h"
+#include "lhv/assembler.h"
+
+namespace nvmx::sim {
+namespace {
+
+using lhv::Observation;
+using lhv::ObservationKind;
+using testing::HasSubstr;
+
+lhv::GuestProgram MustAssemble(const std::string& text, uint32_t cpus = 1) {
+  absl::StatusOr<lhv::GuestProgram> program = lhv::Assemble("test.yaml", text, cpus);
+  EXPECT_TRUE(program.ok()) << program.status();
+  return *std::move(program);
+}
+
+ProgramResult Result(std::vector<Observation> log, CpuEnd end = CpuEnd::kComplete) {
+  ProgramResult result;
+  result.cpus.push_back({std::move(log), end});
+  return result;
+}
+
+const Observation kFirst{.kind = ObservationKind::kMsrValue, .operation = 1, .selector = 2, .value = 3};
+const Observation kSecond{.kind = ObservationKind::kNmi, .operation = 2};
+const Observation kOther{.kind = ObservationKind::kNmi, .operation = 3};
+
+TEST(FirstDifferenceTest, EqualLogsHaveNone) {
+  EXPECT_FALSE(FirstDifference(Result({kFirst, kSecond}), Result({kFirst, kSecond})));
+  EXPECT_FALSE(FirstDifference(Result({}), Result({})));
+}
+
+TEST(FirstDifferenceTest, IsWhereTheLogsPart) {
+  const auto d = FirstDifference(Result({kFirst, kSecond}), Result({kFirst, kOther}));
+  ASSERT_TRUE(d);
+  EXPECT_EQ(d->position, 1u);
+  EXPECT_EQ(d->reference, kSecond);
+  EXPECT_EQ(d->nested, kOther);
+}
+
+TEST(FirstDifferenceTest, IsWhereOneLogEnds) {
+  const auto d = FirstDifference(Result({kFirst}), Result({kFirst, kOther}));
+  ASSERT_TRUE(d);
+  EXPECT_EQ(d->position, 1u);
+  EXPECT_FALSE(d->reference);
+  EXPECT_EQ(d->nested, kOther);
+}
+
+TEST(FirstDifferenceTest, HowACpuEndsCounts) {
+  const auto d =
+      FirstDifference(Result({kFirst}), Result({kFirst}, CpuEnd::kShutdown));
+  ASSERT_TRUE(d);
+  EXPECT_EQ(d->nested_end, CpuEnd::kShutdown);
+  EXPECT_FALSE(SameObservations(Result({kFirst}), Result({kFirst}, CpuEnd::kShutdown)));
+}
+
+TEST(FirstDifferenceTest, OfTheSecondCpuIfTheFirstHasNone) {
+  ProgramResult a = Result({kFirst}), b = Result({kFirst});
+  a.cpus.push_back({{kSecond}, CpuEnd::kComplete});
+  b.cpus.push_back({{kOther}, CpuEnd::kComplete});
+  EXPECT_EQ(FirstDifference(a, b)->cpu, 1u);
+}
+
+// Writes a word through L2's EPT, changes the EPT without INVEPT, and reads: what is read depends on
+// what the TLB kept.
+constexpr char kStale[] = R"(
+name: stale
+cpus:
+  - memory:
+      vmxon: {bytes: 4096}
+      vmcs: {bytes: 4096}
+      a: {qwords: [1]}
+      b: {qwords: [2]}
+      ept: {ept: {identity: 4K, map: [{at: a}]}}
+    setup:
+      - enter_vmx: vmxon
+      - baseline_vmcs: vmcs
+      - use_vpid: 1
+      - use_ept: ept
+    run:
+      - vmlaunch
+      - write_memory: {address: {entry_of: ept, address: a}, value: {ept_entry: b}}
+      - advance_guest_rip
+      - vmresume
+    l2:
+      - read_memory: {address_of: a}
+      - vmcall
+      - read_memory: {address_of: a}
+      - vmcall
+)";
+
+TEST(ComparerTest, AProgramThatDependsOnStaleTranslationsHasTwoLogs) {
+  Comparer comparer(1);
+  Comparison comparison;
+  comparer.Compare(MustAssemble(kStale), comparison);
+  EXPECT_TRUE(comparison.ambiguous);
+  EXPECT_FALSE(SameObservations(comparison.keep, comparison.evict));
+  EXPECT_EQ(comparison.likeness, Likeness::kSameAsOnePolicy) << DifferenceText({}, comparison);
+  EXPECT_FALSE(comparison.IsDefect());
+}
+
+TEST(ComparerTest, WithTheInvalidationItHasOne) {
+  std::string text = kStale;
+  const std::string entry = "      - advance_guest_rip\n";
+  text.insert(text.find(entry), "      - invept: {type: single_context, eptp: {eptp_of: ept}}\n");
+  Comparer comparer(1);
+  Comparison comparison;
+  comparer.Compare(MustAssemble(text), comparison);
+  EXPECT_FALSE(comparison.ambiguous);
+  EXPECT_EQ(comparison.likeness, Likeness::kSame);
+}
+
+constexpr char kReadOfL0[] = R"(
+name: reads L0's memory
+cpus:
+  - run:
+      - read_memory: {address: ADDRESS, width: 8}
+)";
+
+lhv::GuestProgram ReadOf(const std::string& address) {
+  std::string text = kReadOfL0;
+  text.replace(text.find("ADDRESS"), 7, address);
+  return MustAssemble(text);
+}
+
+TEST(ComparerTest, MemoryThatNothingAnswersIsTheSame) {
+  Comparer comparer(1);
+  Comparison comparison;
+  comparer.Compare(ReadOf("0x30000000"), comparison);
+  EXPECT_EQ(comparison.likeness, Likeness::kSame);
+}
+
+TEST(DifferenceTextTest, ShowsBothSidesTheOperationAndTheExit) {
+  const lhv::GuestProgram program = MustAssemble(
+      "name: p\ncpus: [{run: [{rdmsr: IA32_PAT}, {cpuid: 1}, {rdmsr: IA32_EFER}]}]\n");
+  Comparison comparison;
+  const Observation exit{.kind = ObservationKind::kVmExit, .selector = 0x4402, .value = 48};
+  const Observation pat{
+      .kind = ObservationKind::kMsrValue, .operation = 0, .selector = 0x277, .value = 1};
+  Observation other = pat;
+  other.value = 2;
+  comparison.keep = comparison.evict = Result({exit, pat});
+  comparison.nested = Result({exit, other});
+  comparison.difference = FirstDifference(comparison.keep, comparison.nested);
+  const std::string text = DifferenceText(program, comparison);
+  EXPECT_THAT(text, HasSubstr("both        L1 #0: VM exit: EXIT_REASON = 48"));
+  EXPECT_THAT(text, HasSubstr("sim-native  L1 #0: RDMSR IA32_PAT = 0x1"));
+  EXPECT_THAT(text, HasSubstr("sim-nested  L1 #0: RDMSR IA32_PAT = 0x2"));
+  EXPECT_THAT(text, HasSubstr("L1 #0 is  rdmsr IA32_PAT"));
+  EXPECT_THAT(text, HasSubstr("the last VM exit that L1 saw: EPT violation (48)"));
+}
+
+TEST(DeclaredDifferencesTest, EachHasAReasonAndANameOfItsOwn) {
+  for (const DeclaredDifference& row : AllDeclaredDifferences()) {
+    EXPECT_GT(std::string(row.reason).size(), 20u) << row.name;
+    int same = 0;
+    for (const DeclaredDifference& other : AllDeclaredDifferences()) {
+      same += std::string(other.name) == row.name;
+    }
+    EXPECT_EQ(same, 1) << row.name;
+  }
+}
+
+}  // namespace
+}  // namespace nvmx::sim

@@ -1,0 +1,67 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// The first law, for every program of the suites: what a program sees on the core is what it sees on
+// the reference. And what the programs say that must be seen is seen on both.
+#include <algorithm>
+#include <cctype>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "absl/status/statusor.h"
+#include "backends/sim/program/comparison.h"
+#include "backends/sim/program/difference_text.h"
+#include "backends/sim/program/program_files.h"
+#include "gtest/gtest.h"
+#include "lhv/expected_observations.h"
+
+namespace nvmx::sim {
+namespace {
+
+constexpr char kSuites[] = "lhv/suites";
+
+std::vector<std::string> AllFiles() {
+  const absl::StatusOr<std::vector<std::string>> files = ProgramFiles({kSuites});
+  return files.ok() ? *files : std::vector<std::string>{};
+}
+
+void ExpectWhatTheProgramSays(const lhv::GuestProgram& program, const ProgramResult& result,
+                              const char* machine) {
+  for (size_t cpu = 0; cpu < program.cpus.size(); ++cpu) {
+    if (!program.cpus[cpu].expected) continue;
+    const std::optional<lhv::ExpectationFailure> failure =
+        lhv::CompareWithExpected(*program.cpus[cpu].expected, result.cpus[cpu].log);
+    EXPECT_FALSE(failure.has_value()) << machine << ", CPU " << cpu << ", line "
+                                      << (failure ? failure->line : 0) << ": "
+                                      << (failure ? failure->text : "");
+  }
+}
+
+class SuitesTest : public testing::TestWithParam<std::string> {};
+
+TEST_P(SuitesTest, LooksTheSameOnTheCoreAndOnTheReference) {
+  const absl::StatusOr<lhv::GuestProgram> program = LoadProgram(GetParam(), 0);
+  ASSERT_TRUE(program.ok()) << program.status();
+  Comparer comparer(static_cast<uint32_t>(program->cpus.size()));
+  Comparison comparison;
+  comparer.Compare(*program, comparison);
+  EXPECT_FALSE(comparison.IsDefect()) << DifferenceText(*program, comparison);
+  ExpectWhatTheProgramSays(*program, comparison.keep, "sim-native");
+  ExpectWhatTheProgramSays(*program, comparison.nested, "sim-nested");
+}
+
+// Were there no files, nothing would be tested.
+TEST(SuitesDirectoryTest, IsThere) { EXPECT_GE(AllFiles().size(), 30u); }
+
+INSTANTIATE_TEST_SUITE_P(Files, SuitesTest, testing::ValuesIn(AllFiles()),
+                         [](const testing::TestParamInfo<std::string>& info) {
+                           std::string name = info.param.substr(sizeof kSuites);
+                           std::replace_if(
+                               name.begin(), name.end(),
+                               [](char c) { return std::isalnum(static_cast<unsigned char>(c)) == 0; },
+                               '_');
+                           return name;
+                         });
+
+}  // namespace
+}  // namespace nvmx::sim
