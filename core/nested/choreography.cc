@@ -3,6 +3,7 @@
 
 #include "core/nested/boundary_exit.h"
 #include "core/nested/guest_nmi.h"
+#include "core/nested/l2_exits.h"
 #include "core/nested/nested_exit.h"
 #include "core/vmx/controls.h"
 
@@ -22,7 +23,7 @@ void Choreography::HandleL2Exit(Vcpu& vcpu, RawExit raw) const {
     if (exit->basic_reason() == ExitReason::kNmiWindow) HandleNmiWindow(vcpu);
     return;
   }
-  ReflectExit(vcpu, *exit);
+  HandleSettledL2Exit(vcpu, *exit);
 }
 
 void Choreography::AfterNmiExit(Vcpu& vcpu) const { vcpu.ports.cpu.UnblockNmi(); }

@@ -89,6 +89,19 @@ void ReflectExit(Vcpu& vcpu, const ReflectableExit&) {
   LeaveL2(vcpu, blocked);
 }
 
+void ReflectMemoryExit(Vcpu& vcpu, const L2MemoryExit& exit) {
+  const bool blocked = NmiBlockedAfterL2Exit(vcpu);
+  VmcsImage& vmcs12 = vcpu.state.vmcs12;
+  SaveExitInformationToVmcs12(vcpu);
+  vmcs12.Set<VmcsField::kExitReason>(static_cast<uint32_t>(exit.reason));
+  vmcs12.Set<VmcsField::kExitQualification>(exit.qualification);
+  vmcs12.Set<VmcsField::kGuestPhysicalAddress>(exit.guest_physical);
+  vmcs12.Set<VmcsField::kGuestLinearAddress>(exit.guest_linear);
+  TranslateEventInformationForL1(vcpu);
+  SaveGuestStateToVmcs12(vcpu);
+  LeaveL2(vcpu, blocked);
+}
+
 void ReflectMadeExit(Vcpu& vcpu, const MadeExit& exit) {
   SaveAndLeave(vcpu, exit, NmiBlockedAfterL2Exit(vcpu));
 }

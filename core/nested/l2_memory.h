@@ -1,0 +1,38 @@
+// SPDX-License-Identifier: Apache-2.0
+#ifndef NVMX_CORE_NESTED_L2_MEMORY_H_
+#define NVMX_CORE_NESTED_L2_MEMORY_H_
+
+#include <optional>
+
+#include "core/nested/nested_paging.h"
+#include "core/nested/vcpu.h"
+
+namespace nvmx {
+
+// What L2 calls physical memory: L1's, through EPT12 if VMCS12 has it. An access that EPT12 does
+// not translate is remembered, and looks as if nothing answered. VMCS02 is current.
+class L2Memory final : public GuestMemory {
+ public:
+  explicit L2Memory(Vcpu& vcpu) : vcpu_(vcpu) {}
+
+  bool Read(GuestPhysicalAddress address, std::span<std::byte> bytes) override;
+  bool Write(GuestPhysicalAddress address, std::span<const std::byte> bytes) override;
+
+  // The exit that the first access that was not translated causes on a processor, as if hardware
+  // had told of it.
+  const std::optional<L2MemoryExit>& exit() const { return exit_; }
+
+ private:
+  // The address of L1's where the byte lies.
+  std::optional<GuestPhysicalAddress> Translate(GuestPhysicalAddress address, uint64_t access);
+
+  Vcpu& vcpu_;
+  std::optional<L2MemoryExit> exit_;
+};
+
+// The same CPU with that memory: what reads operands of an instruction of L1 reads L2's with it.
+Vcpu WithMemory(Vcpu& vcpu, GuestMemory& memory);
+
+}  // namespace nvmx
+
+#endif  // NVMX_CORE_NESTED_L2_MEMORY_H_
