@@ -3,6 +3,7 @@
 
 #include "core/nested/boundary_exit.h"
 #include "core/nested/guest_nmi.h"
+#include "core/nested/init_sipi.h"
 #include "core/nested/l2_exits.h"
 #include "core/nested/nested_exit.h"
 #include "core/vmx/controls.h"
@@ -12,6 +13,7 @@ namespace nvmx {
 void Choreography::HandleL2Exit(Vcpu& vcpu, RawExit raw) const {
   std::optional<ReflectableExit> exit = SettleExit(vcpu, std::move(raw));
   if (!exit) return;
+  EndWaitForSipi(vcpu);
   if (ExitReasonValue{exit->reason()}.is_vm_entry_failure()) {
     // The processor refused VMCS02 although VMCS12 had passed: L0's rules lack one. L1 gets the
     // failure that is its own.

@@ -44,6 +44,7 @@ Machine::Machine(const lhv::GuestProgram& program, const MachineOptions& options
                                  static_cast<const SharedCell*>(&quiesce.acknowledged),
                                  static_cast<const SharedCell*>(&quiesce.resume_signal),
                                  static_cast<const SharedCell*>(&quiesce.resumed),
+                                 static_cast<const SharedCell*>(&quiesce.left_out),
                                  static_cast<const SharedCell*>(&system_.ept01_memory_types),
                                  static_cast<const SharedCell*>(&system_.ept01_generation),
                                  static_cast<const SharedCell*>(&system_.ept01_changes)}) {

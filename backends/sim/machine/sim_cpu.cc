@@ -394,6 +394,16 @@ void SimCpu::SendNmiToAllOthers() {
   interconnect_.Send(index_, kCommand, NmiSource::kQuiesce);
 }
 
+void SimCpu::SendNmi(CpuIndex cpu) {
+  Yield({.kind = PointKind::kSendIpi});
+  using lhv::InterruptCommand;
+  const uint64_t command = InterruptCommand::kNmi | InterruptCommand::kAssert |
+                           uint64_t{cpu} << InterruptCommand::kDestinationShift;
+  effects_.sends_nmi_to = cpu;
+  Note(EventKind::kIpiSent, command, 0);
+  interconnect_.Send(index_, command, NmiSource::kQuiesce);
+}
+
 void SimCpu::Record(TraceKind kind, uint64_t first, uint64_t second) {
   switch (kind) {
     case TraceKind::kQuiesceBegin:
