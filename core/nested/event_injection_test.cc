@@ -180,22 +180,20 @@ TEST_F(EventInjectionTest, WithVirtualNmisAnInjectedNmiIsInjectedAsOne) {
 }
 
 TEST_F(EventInjectionTest, L1IsShownThatAnNmiWasInterrupted) {
-  UseEmptyEpt12();
   v_.Set<VmcsField::kVmEntryInterruptionInformation>(kNmi);
   UsePin(0);
   RunL2();
   Vectoring(kNmiAsException);
-  l1_.Exit(ExitReason::kEptViolation);
+  l1_.Exit(ExitReason::kTaskSwitch);
   EXPECT_EQ(Vmcs12().Get<VmcsField::kIdtVectoringInformation>(), kNmi);
 }
 
 TEST_F(EventInjectionTest, AnExceptionWithVector2ThatL1InjectedStaysOne) {
-  UseEmptyEpt12();
   v_.Set<VmcsField::kVmEntryInterruptionInformation>(kNmiAsException);
   UsePin(0);
   RunL2();
   Vectoring(kNmiAsException);
-  l1_.Exit(ExitReason::kEptViolation);
+  l1_.Exit(ExitReason::kTaskSwitch);
   EXPECT_EQ(Vmcs12().Get<VmcsField::kIdtVectoringInformation>(), kNmiAsException);
 }
 

@@ -36,14 +36,6 @@ void HandleVmcall(Vcpu& vcpu) {
   EmulateVmxInstruction(vcpu, ExitReason::kVmcall);
 }
 
-void HandleMemoryExit(Vcpu& vcpu) {
-  if (HandleL1MemoryExit(vcpu)) {
-    ReinjectVectoredEvent(vcpu);
-  } else {
-    RaiseFault(vcpu, GeneralProtection());
-  }
-}
-
 // The caches that L1's INVD would discard hold what is L0's too. What it leaves undefined is left
 // as it is.
 void HandleInvd(Vcpu& vcpu) { FinishInstruction(vcpu); }
@@ -75,7 +67,7 @@ void HandleL1Exit(Vcpu& vcpu, const ReflectableExit& exit) {
       return;
     case ExitReason::kEptViolation:
     case ExitReason::kEptMisconfiguration:
-      HandleMemoryExit(vcpu);
+      HandleMemoryExitOfL1(vcpu);
       return;
     case ExitReason::kInitSignal:
       HandleInitOfL1(vcpu);

@@ -80,21 +80,6 @@ bool IsServedByEmbedder(Vcpu& vcpu, ExitReason reason) {
   return true;
 }
 
-void HandleMemoryExit(Vcpu& vcpu) {
-  L2MemoryExit exit = L2MemoryExit::Read(vcpu);
-  switch (HandleL2MemoryExit(vcpu, exit)) {
-    case L2MemoryOutcome::kResume:
-      ReinjectVectoredEvent(vcpu);
-      return;
-    case L2MemoryOutcome::kForbidden:
-      RaiseFault(vcpu, GeneralProtection());
-      return;
-    case L2MemoryOutcome::kToL1:
-      ReflectMemoryExit(vcpu, exit);
-      return;
-  }
-}
-
 // An exit that neither L1 nor L0 has asked for.
 void HandleUnexpected(Vcpu& vcpu, const ReflectableExit& exit) {
   vcpu.ports.trace.Record(TraceKind::kAssertionFailed, exit.reason(), 0);
@@ -122,14 +107,10 @@ void HandleExitOfL0(Vcpu& vcpu, const ReflectableExit& exit) {
       return;
     case ExitReason::kEptViolation:
     case ExitReason::kEptMisconfiguration:
-      HandleMemoryExit(vcpu);
+      HandleMemoryExitOfL2(vcpu);
       return;
     case ExitReason::kVmfunc:
-      if (HandleVmfuncOfL2(vcpu)) {
-        FinishInstruction(vcpu);
-      } else {
-        ReflectExit(vcpu, exit);
-      }
+      if (!HandleVmfuncOfL2(vcpu)) ReflectExit(vcpu, exit);
       return;
     case ExitReason::kVmread:
       VmreadOfShadowVmcs(vcpu, exit);

@@ -29,12 +29,7 @@ std::optional<GuestPhysicalAddress> L2Memory::Translate(GuestPhysicalAddress add
   if (!HasSecondary(vcpu_.state.vmcs12, Secondary::kEnableEpt)) return address;
   const Ept12Access translated = AccessThroughEpt12(vcpu_, address, access);
   if (translated.result == Ept12Access::Result::kTranslated) return translated.walk.address;
-  if (!exit_) {
-    exit_ = L2MemoryExit{.reason = ExitReason::kEptViolation,
-                         .qualification = access,
-                         .guest_physical = address.value,
-                         .guest_linear = 0};
-  }
+  if (!untranslated_) untranslated_ = Untranslated{address, access};
   return std::nullopt;
 }
 

@@ -4,7 +4,6 @@
 
 #include <optional>
 
-#include "core/nested/nested_paging.h"
 #include "core/nested/vcpu.h"
 
 namespace nvmx {
@@ -18,16 +17,19 @@ class L2Memory final : public GuestMemory {
   bool Read(GuestPhysicalAddress address, std::span<std::byte> bytes) override;
   bool Write(GuestPhysicalAddress address, std::span<const std::byte> bytes) override;
 
-  // The exit that the first access that was not translated causes on a processor, as if hardware
-  // had told of it.
-  const std::optional<L2MemoryExit>& exit() const { return exit_; }
+  // The first access that was not translated.
+  struct Untranslated {
+    GuestPhysicalAddress address;
+    uint64_t access;
+  };
+  const std::optional<Untranslated>& untranslated() const { return untranslated_; }
 
  private:
   // The address of L1's where the byte lies.
   std::optional<GuestPhysicalAddress> Translate(GuestPhysicalAddress address, uint64_t access);
 
   Vcpu& vcpu_;
-  std::optional<L2MemoryExit> exit_;
+  std::optional<Untranslated> untranslated_;
 };
 
 // The same CPU with that memory: what reads operands of an instruction of L1 reads L2's with it.

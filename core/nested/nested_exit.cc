@@ -27,6 +27,7 @@ MsrList ExitLoadList(const VmcsImage& vmcs12) {
 // VMCS01 becomes current with L1's host state in it, then the MSR-load list runs as the last step
 // of the exit. False if that ended in a VMX abort.
 bool EnterHost(Vcpu& vcpu) {
+  LeaveTranslationOfL2(vcpu);
   const std::optional<VmxAbort> abort = LoadHostStateIntoVmcs01(vcpu);
   vcpu.state.operation = VmxOperation::kRoot;
   if (abort) {
@@ -70,7 +71,6 @@ void SaveL2Exit(Vcpu& vcpu) {
 
 void LeaveL2(Vcpu& vcpu, bool nmi_blocked_in_l1) {
   StopPreemptionTimer(vcpu);
-  LeaveTranslationOfL2(vcpu);
   if (StoreMsrsOnExit(vcpu, ExitStoreList(vcpu.state.vmcs12)) != 0) {
     LoadHostStateIntoVmcs01(vcpu);
     vcpu.state.operation = VmxOperation::kRoot;
@@ -86,19 +86,6 @@ void LeaveL2(Vcpu& vcpu, bool nmi_blocked_in_l1) {
 void ReflectExit(Vcpu& vcpu, const ReflectableExit&) {
   const bool blocked = NmiBlockedAfterL2Exit(vcpu);
   SaveL2Exit(vcpu);
-  LeaveL2(vcpu, blocked);
-}
-
-void ReflectMemoryExit(Vcpu& vcpu, const L2MemoryExit& exit) {
-  const bool blocked = NmiBlockedAfterL2Exit(vcpu);
-  VmcsImage& vmcs12 = vcpu.state.vmcs12;
-  SaveExitInformationToVmcs12(vcpu);
-  vmcs12.Set<VmcsField::kExitReason>(static_cast<uint32_t>(exit.reason));
-  vmcs12.Set<VmcsField::kExitQualification>(exit.qualification);
-  vmcs12.Set<VmcsField::kGuestPhysicalAddress>(exit.guest_physical);
-  vmcs12.Set<VmcsField::kGuestLinearAddress>(exit.guest_linear);
-  TranslateEventInformationForL1(vcpu);
-  SaveGuestStateToVmcs12(vcpu);
   LeaveL2(vcpu, blocked);
 }
 

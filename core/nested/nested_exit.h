@@ -4,7 +4,6 @@
 
 #include <cstdint>
 
-#include "core/nested/nested_paging.h"
 #include "core/nested/vm_exit.h"
 #include "core/vmx/interruption_info.h"
 #include "core/vmx/vmx_abort.h"
@@ -16,9 +15,6 @@ namespace nvmx {
 // Makes an exit out of VMCS02 an exit of VMCS12: saves L2's state and the exit information into
 // VMCS12, then does what LeaveL2() does. VMCS02 is current on entry, VMCS01 at the end.
 void ReflectExit(Vcpu& vcpu, const ReflectableExit& exit);
-
-// An exit out of VMCS02 for memory that is L1's, as HandleL2MemoryExit() has changed it.
-void ReflectMemoryExit(Vcpu& vcpu, const L2MemoryExit& exit);
 
 // An NMI exit that L1 asked for, made from a pending guest NMI while VMCS02 is current.
 void ReflectNmi(Vcpu& vcpu);

@@ -5,7 +5,7 @@
 
 #include "core/nested/event_injection.h"
 #include "core/nested/l2_memory.h"
-#include "core/nested/nested_exit.h"
+#include "core/nested/nested_paging.h"
 #include "core/nested/operand.h"
 #include "core/nested/vmcs12_region.h"
 #include "core/nested/vmx_instruction_checks.h"
@@ -71,11 +71,10 @@ void Finish(Vcpu& vcpu, const VmxOutcome& outcome, uint64_t cr2) {
 
 // The operand in memory may not be translated by EPT12: then that is what L2 exits with.
 bool ExitsForMemory(Vcpu& vcpu, const L2Memory& memory, uint64_t cr2) {
-  if (!memory.exit()) return false;
+  if (!memory.untranslated()) return false;
   vcpu.state.cr2 = cr2;
-  L2MemoryExit exit = *memory.exit();
-  if (HandleL2MemoryExit(vcpu, exit) == L2MemoryOutcome::kToL1) ReflectMemoryExit(vcpu, exit);
-  // Else EPT12 has changed meanwhile, and L2 tries again.
+  HandleUntranslatedOperandOfL2(vcpu, memory.untranslated()->address,
+                                memory.untranslated()->access);
   return true;
 }
 

@@ -6,7 +6,6 @@
 #include "core/nested/guest_nmi.h"
 #include "core/nested/host_state.h"
 #include "core/nested/msr_bitmap.h"
-#include "core/nested/nested_paging.h"
 #include "core/nested/vmcs02_controls.h"
 #include "core/nested/vmcs12.h"
 #include "core/vmx/controls.h"
@@ -62,12 +61,13 @@ void KeepL1Registers(Vcpu& vcpu, const L1Registers& values) {
 }
 
 // What L0 has in the fields that are its own, as far as they do not describe the machine: L1's MSR
-// lists are processed in software, and so are shadow VMCSs.
+// lists are processed in software, and so are shadow VMCSs and VM functions.
 std::optional<uint64_t> HostOwnedValue(VmcsField field) {
   switch (field) {
     case VmcsField::kVmExitMsrStoreCount:
     case VmcsField::kVmExitMsrLoadCount:
     case VmcsField::kVmEntryMsrLoadCount:
+    case VmcsField::kVmFunctionControls:
       return 0;
     case VmcsField::kVmcsLinkPointer:
       return kNoVmcs;
@@ -81,7 +81,6 @@ constexpr FieldSet kWrittenElsewhere = {VmcsField::kVmEntryInterruptionInformati
                                         VmcsField::kVmEntryExceptionErrorCode,
                                         VmcsField::kVmEntryInstructionLength,
                                         VmcsField::kGuestInterruptibilityState,
-                                        VmcsField::kVirtualProcessorIdentifier,
                                         VmcsField::kEptPointer,
                                         VmcsField::kVmxPreemptionTimerValue,
                                         VmcsField::kGuestPdpte0,
@@ -152,9 +151,6 @@ void BuildVmcs02(Vcpu& vcpu) {
   }
   const L1Registers registers = ReadL1Registers(vcpu);
   const uint64_t cr0_of_l1 = vmcs.Read(VmcsField::kGuestCr0);
-  const bool needs_eptp01 = (inputs.secondary & Secondary::kEnableEpt) != 0 &&
-                            !HasSecondary(state.vmcs12, Secondary::kEnableEpt);
-  const uint64_t eptp01 = needs_eptp01 ? vmcs.Read(VmcsField::kEptPointer) : 0;
   vmcs.MakeCurrent(VmcsRole::kVmcs02);
   WriteStaleFields(vcpu, state.vmcs02_stale);
   KeepL1Registers(vcpu, registers);
@@ -162,7 +158,6 @@ void BuildVmcs02(Vcpu& vcpu) {
   vmcs.Write(VmcsField::kGuestInterruptibilityState,
              EnterL2NmiBlocking(vcpu, state.vmcs12.Get<VmcsField::kGuestInterruptibilityState>()));
   MergeMsrBitmap(vcpu);
-  PrepareTranslationForL2(vcpu, eptp01);
   WriteInjection(vcpu);
 }
 
