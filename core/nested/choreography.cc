@@ -4,8 +4,8 @@
 #include "core/nested/boundary_exit.h"
 #include "core/nested/guest_nmi.h"
 #include "core/nested/init_sipi.h"
+#include "core/nested/l2_exits.h"
 #include "core/nested/nested_exit.h"
-#include "core/nested/nested_paging.h"
 #include "core/vmx/controls.h"
 
 namespace nvmx {
@@ -25,18 +25,7 @@ void Choreography::HandleL2Exit(Vcpu& vcpu, RawExit raw) const {
     if (exit->basic_reason() == ExitReason::kNmiWindow) HandleNmiWindow(vcpu);
     return;
   }
-  switch (exit->basic_reason()) {
-    case ExitReason::kEptViolation:
-    case ExitReason::kEptMisconfiguration:
-      HandleMemoryExitOfL2(vcpu);
-      return;
-    case ExitReason::kVmfunc:
-      if (HandleVmfuncOfL2(vcpu)) return;
-      break;
-    default:
-      break;
-  }
-  ReflectExit(vcpu, *exit);
+  HandleSettledL2Exit(vcpu, *exit);
 }
 
 void Choreography::AfterNmiExit(Vcpu& vcpu) const { vcpu.ports.cpu.UnblockNmi(); }

@@ -30,6 +30,14 @@ class EventInjectionTest : public testing::Test {
                                          nmi_controls);
   }
   void RunL2() { l1_.RunL2(v_); }
+  // EPT12 maps nothing, so that EPT violations are L1's.
+  void UseEmptyEpt12() {
+    v_.Set<VmcsField::kPrimaryProcessorBasedControls>(
+        v_.Get<VmcsField::kPrimaryProcessorBasedControls>() |
+        PrimaryProcessorBased::kActivateSecondaryControls);
+    v_.Set<VmcsField::kSecondaryProcessorBasedControls>(Secondary::kEnableEpt);
+    v_.Set<VmcsField::kEptPointer>(0x40000 | 3 << 3 | 6);
+  }
   // VMCS02 describes an exit during delivery of the event.
   void Vectoring(uint32_t information, uint32_t error_code = 0, uint32_t length = 0) {
     L2().Set<VmcsField::kIdtVectoringInformation>(information);
@@ -190,13 +198,14 @@ TEST_F(EventInjectionTest, AnExceptionWithVector2ThatL1InjectedStaysOne) {
 }
 
 TEST_F(EventInjectionTest, UnblockingThatL1CannotKnowOfIsNotShown) {
+  UseEmptyEpt12();
   UsePin(PinBased::kNmiExiting);
   RunL2();
-  l1_.Exit(ExitReason::kPageModificationLogFull, kIretUnblocked | 1);
+  l1_.Exit(ExitReason::kEptViolation, kIretUnblocked | 1);
   EXPECT_EQ(Vmcs12().Get<VmcsField::kExitQualification>(), 1u);
   UsePin(PinBased::kNmiExiting | PinBased::kVirtualNmis);
   RunL2();
-  l1_.Exit(ExitReason::kPageModificationLogFull, kIretUnblocked | 1);
+  l1_.Exit(ExitReason::kEptViolation, kIretUnblocked | 1);
   EXPECT_EQ(Vmcs12().Get<VmcsField::kExitQualification>(), kIretUnblocked | 1);
 }
 

@@ -6,6 +6,7 @@
 #include "core/testing/builders.h"
 #include "core/testing/fake_vcpu.h"
 #include "core/testing/matchers.h"
+#include "core/testing/serving_embedder.h"
 #include "core/vmx/controls.h"
 #include "gtest/gtest.h"
 
@@ -89,6 +90,60 @@ TEST_F(HypervisorTest, CpuidReturnsFourRegistersOf32Bits) {
   EXPECT_EQ(l1_.Register(kRbx), 0x22u);
   EXPECT_EQ(l1_.Register(kRcx), 0x13u);
   EXPECT_EQ(l1_.Register(kRdx), 0x24u);
+}
+
+TEST_F(HypervisorTest, InvdIsDoneWithoutLosingWhatIsInTheCaches) {
+  EXPECT_EQ(l1_.Execute(ExitReason::kInvd), VmxOutcome::Succeed());
+}
+
+TEST_F(HypervisorTest, GetsecIsUndefined) {
+  EXPECT_EQ(l1_.Execute(ExitReason::kGetsec), VmxOutcome::Fault(Vector::kInvalidOpcode));
+}
+
+TEST_F(HypervisorTest, ATripleFaultShutsL1Down) {
+  l1_.Exit(ExitReason::kTripleFault);
+  EXPECT_EQ(l1_.vmcs.vmcs01().Get<VmcsField::kGuestActivityState>(), 2u);
+}
+
+TEST_F(HypervisorTest, ATaskSwitchShutsL1DownAndIsReported) {
+  l1_.Exit(ExitReason::kTaskSwitch);
+  EXPECT_EQ(l1_.vmcs.vmcs01().Get<VmcsField::kGuestActivityState>(), 2u);
+  EXPECT_EQ(l1_.trace.Count(TraceKind::kAssertionFailed), 1);
+}
+
+TEST_F(HypervisorTest, AnAccessThatEpt01ForbidsIsGeneralProtection) {
+  EXPECT_EQ(l1_.Execute(ExitReason::kEptViolation), kGeneralProtection);
+}
+
+TEST_F(HypervisorTest, AnMsrOfAFeatureThatIsNotOfferedIsGeneralProtection) {
+  l1_.cpu.msrs()[Index(Msr::IA32_RTIT_CTL)] = 0;
+  EXPECT_EQ(Rdmsr(Index(Msr::IA32_RTIT_CTL)), kGeneralProtection);
+  EXPECT_EQ(Wrmsr(Index(Msr::IA32_RTIT_CTL), 0), kGeneralProtection);
+}
+
+TEST_F(HypervisorTest, FeatureControlIsLocked) {
+  EXPECT_EQ(Rdmsr(Index(Msr::IA32_FEATURE_CONTROL)), VmxOutcome::Succeed());
+  EXPECT_EQ(EdxEax(), 5u);
+  EXPECT_EQ(Wrmsr(Index(Msr::IA32_FEATURE_CONTROL), 5), kGeneralProtection);
+}
+
+TEST_F(HypervisorTest, TheEmbedderMayRefuseTheWriteOfAnMtrr) {
+  const ServingEmbedder embedder;
+  l1_.SetEmbedder(embedder);
+  l1_.OthersAnswerQuiesce();
+  EXPECT_EQ(Wrmsr(Index(Msr::IA32_MTRR_PHYSBASE0), 0x100006), kGeneralProtection);
+  EXPECT_EQ(Wrmsr(Index(Msr::IA32_MTRR_DEF_TYPE), 0x806), VmxOutcome::Succeed());
+}
+
+TEST_F(HypervisorTest, L1sOwnOffsetCountsWhenItReadsTheTimeStampCounter) {
+  VmcsImage& vmcs01 = l1_.vmcs.vmcs01();
+  vmcs01.Set<VmcsField::kPrimaryProcessorBasedControls>(
+      vmcs01.Get<VmcsField::kPrimaryProcessorBasedControls>() |
+      PrimaryProcessorBased::kUseTscOffsetting);
+  vmcs01.Set<VmcsField::kTscOffset>(0x1000);
+  l1_.clock.Set(0x234);
+  EXPECT_EQ(Rdmsr(Index(Msr::IA32_TIME_STAMP_COUNTER)), VmxOutcome::Succeed());
+  EXPECT_EQ(EdxEax(), 0x1234u);
 }
 
 TEST_F(HypervisorTest, AnExitThatNobodyAskedForIsReported) {

@@ -179,10 +179,7 @@ L2MemoryOutcome Settle(Vcpu& vcpu, L2MemoryExit& exit) {
   return Forbidden(vcpu, access.walk.address);
 }
 
-}  // namespace
-
-void HandleMemoryExitOfL2(Vcpu& vcpu) {
-  L2MemoryExit exit = ReadExit(vcpu);
+void Finish(Vcpu& vcpu, L2MemoryExit exit) {
   switch (Settle(vcpu, exit)) {
     case L2MemoryOutcome::kResume:
       ReinjectVectoredEvent(vcpu);
@@ -194,6 +191,17 @@ void HandleMemoryExitOfL2(Vcpu& vcpu) {
       ReflectMemoryExit(vcpu, exit);
       return;
   }
+}
+
+}  // namespace
+
+void HandleMemoryExitOfL2(Vcpu& vcpu) { Finish(vcpu, ReadExit(vcpu)); }
+
+void HandleUntranslatedOperandOfL2(Vcpu& vcpu, GuestPhysicalAddress address, uint64_t access) {
+  Finish(vcpu, {.reason = ExitReason::kEptViolation,
+                .qualification = access,
+                .guest_physical = address.value,
+                .guest_linear = 0});
 }
 
 void HandleMemoryExitOfL1(Vcpu& vcpu) {

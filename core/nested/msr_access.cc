@@ -4,6 +4,8 @@
 #include "core/nested/apic_base.h"
 #include "core/nested/msr_kinds.h"
 #include "core/nested/mtrr_virtualization.h"
+#include "core/nested/tsc.h"
+#include "core/nested/vmcs02_controls.h"
 #include "core/x86/address.h"
 #include "core/x86/control_registers.h"
 #include "core/x86/efer.h"
@@ -48,10 +50,21 @@ std::optional<uint64_t> ReadVmxCapability(const Capabilities& offered, uint32_t 
   return value == uint64_t{0} ? std::nullopt : value;
 }
 
+// An MSR list reads L1's counter.
+uint64_t TscOfL1(Vcpu& vcpu) {
+  const Vmcs01Inputs& inputs = vcpu.state.vmcs01_inputs;
+  return TscView{inputs.tsc_multiplier, inputs.tsc_offset}.Read(vcpu.ports.clock.ReadTsc());
+}
+
+TscView TscViewOfCurrentVmcs(Vcpu& vcpu) {
+  const Vmcs01Inputs inputs = ReadVmcs01Inputs(vcpu);
+  return {inputs.tsc_multiplier, inputs.tsc_offset};
+}
+
 std::optional<uint64_t> ReadEmulatedMsr(Vcpu& vcpu, uint32_t msr) {
   switch (static_cast<Msr>(msr)) {
     case Msr::IA32_TIME_STAMP_COUNTER:
-      return vcpu.ports.clock.ReadTsc();
+      return TscOfL1(vcpu);
     case Msr::IA32_APIC_BASE:
       return ReadApicBase(vcpu);
     case Msr::IA32_FEATURE_CONTROL:
@@ -96,6 +109,13 @@ std::optional<uint64_t> ReadGuestMsr(Vcpu& vcpu, uint32_t msr) {
       break;
   }
   return vcpu.ports.cpu.ReadMsr(msr);
+}
+
+std::optional<uint64_t> ReadMsrAsInstruction(Vcpu& vcpu, uint32_t msr) {
+  if (msr == Index(Msr::IA32_TIME_STAMP_COUNTER)) {
+    return TscViewOfCurrentVmcs(vcpu).Read(vcpu.ports.clock.ReadTsc());
+  }
+  return ReadGuestMsr(vcpu, msr);
 }
 
 bool WriteGuestMsr(Vcpu& vcpu, uint32_t msr, uint64_t value) {

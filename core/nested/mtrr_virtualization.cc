@@ -3,6 +3,7 @@
 
 #include <utility>
 
+#include "core/nested/embedder.h"
 #include "core/smp/console.h"
 
 namespace nvmx {
@@ -13,6 +14,7 @@ bool WriteMtrr(Vcpu& vcpu, uint32_t msr, uint64_t value) {
                                   static_cast<unsigned>(state.offered.physical_address_width))) {
     return false;
   }
+  if (!vcpu.embedder.AllowsMtrrWrite(vcpu, msr, value)) return false;
   if (state.mtrr.Read(msr) == value) return true;
   if (vcpu.system.log_mtrr_writes) {
     SmpContext smp = vcpu.smp();

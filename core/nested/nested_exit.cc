@@ -71,7 +71,6 @@ void SaveL2Exit(Vcpu& vcpu) {
 
 void LeaveL2(Vcpu& vcpu, bool nmi_blocked_in_l1) {
   StopPreemptionTimer(vcpu);
-  LeaveTranslationOfL2(vcpu);
   if (StoreMsrsOnExit(vcpu, ExitStoreList(vcpu.state.vmcs12)) != 0) {
     LoadHostStateIntoVmcs01(vcpu);
     vcpu.state.operation = VmxOperation::kRoot;

@@ -43,7 +43,13 @@ bool DependsOnEpt01(const Vcpu& vcpu);
 // EPT misconfiguration or page-modification-log exit that EPT12 makes of it.
 void HandleMemoryExitOfL2(Vcpu& vcpu);
 
-// The same out of VMCS01, which is current: the embedder, or #GP(0) in L1.
+// L0 performs an instruction of L2, whose operand in memory it has not reached: EPT12 does not
+// translate this access (EptEntry::kRead, kWrite) to the address. It is what L2 exits with instead,
+// without a linear address. VMCS02 is current and describes the exit for the instruction.
+void HandleUntranslatedOperandOfL2(Vcpu& vcpu, GuestPhysicalAddress address, uint64_t access);
+
+// An EPT violation or EPT misconfiguration out of VMCS01, which is current: the embedder deals with
+// it, or it is #GP(0) in L1.
 void HandleMemoryExitOfL1(Vcpu& vcpu);
 
 // INVEPT and INVVPID by L1. SDM Vol. 3C, 31.3, "INVEPT", "INVVPID".

@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "core/nested/vcpu.h"
 
+#include "core/nested/tsc.h"
+
 namespace nvmx {
 
 void InitializeVcpuState(VcpuState& state, const Capabilities& offered) {
@@ -10,6 +12,7 @@ void InitializeVcpuState(VcpuState& state, const Capabilities& offered) {
   state.vmxon_region = kNoVmcs;
   state.current_vmcs = kNoVmcs;
   state.vmcs02_stale = FieldSet::All();
+  state.vmcs01_inputs.tsc_multiplier = TscView::kUnscaled;
 }
 
 }  // namespace nvmx

@@ -57,8 +57,8 @@ struct VcpuState {
   uint64_t vmcs12_launched;
   // 1 if the current VMCS12 is a shadow VMCS.
   uint64_t vmcs12_is_shadow;
-  // The fields that VMCS02 does not have as VMCS12 says, and those of which VMCS02 has a newer value
-  // than VMCS12 (vmcs12.h).
+  // The fields that VMCS02 does not have as VMCS12 says, and those of which VMCS02 has a newer
+  // value than VMCS12 (vmcs12.h).
   FieldSet vmcs02_stale;
   FieldSet vmcs12_stale;
   // What VMCS02 was made of last.

@@ -21,7 +21,7 @@ inline constexpr uint32_t kL0ExitControls =
 inline constexpr uint32_t kL0EntryControls =
     VmEntry::kLoadDebugControls | VmEntry::kLoadIa32Pat | VmEntry::kLoadIa32Efer;
 
-// What of VMCS01, which is current, VMCS02 depends on.
+// What of VMCS01, which is current, VMCS02 depends on. (Of VMCS02 it tells the same.)
 Vmcs01Inputs ReadVmcs01Inputs(Vcpu& vcpu);
 
 // The value of a field of the policies kMerge and kTranslateAddress in VMCS02, but for those of the

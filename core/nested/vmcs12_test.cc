@@ -55,8 +55,7 @@ class Vmcs12Test : public testing::Test {
     return fields;
   }
   static std::vector<std::string> WrittenEachTime() {
-    return {Name(VmcsField::kGuestInterruptibilityState),
-            Name(VmcsField::kVirtualProcessorIdentifier)};
+    return {Name(VmcsField::kGuestInterruptibilityState)};
   }
   VmcsImage& Vmcs12() { return l1_.state.vmcs12; }
   VmcsImage& Vmcs02() { return l1_.vmcs.vmcs02(); }

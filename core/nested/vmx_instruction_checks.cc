@@ -29,4 +29,16 @@ std::optional<VmxOutcome> CheckInVmxOperation(Vcpu& vcpu) {
   return std::nullopt;
 }
 
+std::optional<VmcsField> OfferedField(const Vcpu& vcpu, uint64_t encoding) {
+  if (encoding > ~uint32_t{0}) return std::nullopt;
+  const std::optional<VmcsField> field = FieldOf(static_cast<uint32_t>(encoding));
+  if (!field || !Exists(*field, vcpu.state.offered)) return std::nullopt;
+  return field;
+}
+
+bool MayBeWritten(const Vcpu& vcpu, VmcsField field) {
+  return Type(field) != FieldType::kReadOnlyData ||
+         (vcpu.state.offered.misc & VmxMisc::kVmwriteToAnyField) != 0;
+}
+
 }  // namespace nvmx

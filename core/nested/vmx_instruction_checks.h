@@ -29,6 +29,12 @@ unsigned CurrentPrivilegeLevel(Vcpu& vcpu);
 // for CPL > 0.
 std::optional<VmxOutcome> CheckInVmxOperation(Vcpu& vcpu);
 
+// The field that VMREAD or VMWRITE names; nothing if L1 was not offered it.
+std::optional<VmcsField> OfferedField(const Vcpu& vcpu, uint64_t encoding);
+
+// Whether VMWRITE accepts the field, which is offered.
+bool MayBeWritten(const Vcpu& vcpu, VmcsField field);
+
 }  // namespace nvmx
 
 #endif  // NVMX_CORE_NESTED_VMX_INSTRUCTION_CHECKS_H_

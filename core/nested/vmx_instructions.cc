@@ -3,6 +3,7 @@
 
 #include "core/nested/entry_conditions.h"
 #include "core/nested/event_injection.h"
+#include "core/nested/guest_instructions.h"
 #include "core/nested/nested_entry.h"
 #include "core/nested/nested_paging.h"
 #include "core/nested/operand.h"
@@ -123,14 +124,6 @@ VmxOutcome Vmptrst(Vcpu& vcpu) {
   return VmxOutcome::Succeed();
 }
 
-// The field that VMREAD or VMWRITE names; nothing if L1 was not offered it.
-std::optional<VmcsField> OfferedField(const Vcpu& vcpu, uint64_t encoding) {
-  if (encoding > ~uint32_t{0}) return std::nullopt;
-  const std::optional<VmcsField> field = FieldOf(static_cast<uint32_t>(encoding));
-  if (!field || !Exists(*field, vcpu.state.offered)) return std::nullopt;
-  return field;
-}
-
 // "VMREAD—Read Field from Virtual-Machine Control Structure".
 VmxOutcome Vmread(Vcpu& vcpu) {
   if (auto refusal = CheckInVmxOperation(vcpu)) return *refusal;
@@ -153,8 +146,7 @@ VmxOutcome Vmwrite(Vcpu& vcpu) {
   const uint64_t encoding = RegisterOperand(vcpu);
   const std::optional<VmcsField> field = OfferedField(vcpu, encoding);
   if (!field) return Fail(vcpu, VmInstructionError::kUnsupportedVmcsComponent);
-  if (Type(*field) == FieldType::kReadOnlyData &&
-      (vcpu.state.offered.misc & VmxMisc::kVmwriteToAnyField) == 0) {
+  if (!MayBeWritten(vcpu, *field)) {
     return Fail(vcpu, VmInstructionError::kVmwriteToReadOnlyVmcsComponent);
   }
   constexpr uint64_t kLowHalf = 0xFFFFFFFF;
@@ -172,34 +164,15 @@ VmxOutcome Vmcall(Vcpu& vcpu) {
   return Fail(vcpu, VmInstructionError::kVmcallInVmxRootOperation);
 }
 
-// SDM Vol. 3C, 31.2 "Conventions": how success and failure show in RFLAGS and in the VM-instruction
-// error field.
-void Finish(Vcpu& vcpu, const VmxOutcome& outcome) {
-  if (outcome.is_fault()) {
-    InjectFault(vcpu, outcome.vector(), outcome.error_code());
-    return;
-  }
-  Vmcs& vmcs = vcpu.ports.vmcs;
-  uint64_t flags = vmcs.Read(VmcsField::kGuestRflags) & ~Rflags::kArithmetic;
-  if (outcome.is_fail_invalid()) flags |= Rflags::kCf;
-  if (outcome.is_fail_valid()) {
-    flags |= Rflags::kZf;
-    vcpu.state.vmcs12.Set<VmcsField::kVmInstructionError>(
-        static_cast<uint64_t>(outcome.vm_instruction_error()));
-  }
-  vmcs.Write(VmcsField::kGuestRflags, flags);
-  SkipInstruction(vcpu);
-}
-
 // An entry that succeeded, or failed after the guest state was looked at, has left the instruction
 // behind.
 void VmEntryInstruction(Vcpu& vcpu, bool launch) {
   if (auto refusal = CheckInVmxOperation(vcpu)) {
-    Finish(vcpu, *refusal);
+    FinishVmxInstruction(vcpu, *refusal);
     return;
   }
   const EntryOutcome entry = EnterL2(vcpu, launch);
-  if (entry.is_fail()) Finish(vcpu, entry.outcome());
+  if (entry.is_fail()) FinishVmxInstruction(vcpu, entry.outcome());
 }
 
 }  // namespace
@@ -207,34 +180,34 @@ void VmEntryInstruction(Vcpu& vcpu, bool launch) {
 bool EmulateVmxInstruction(Vcpu& vcpu, ExitReason reason) {
   switch (reason) {
     case ExitReason::kVmxon:
-      Finish(vcpu, Vmxon(vcpu));
+      FinishVmxInstruction(vcpu, Vmxon(vcpu));
       return true;
     case ExitReason::kVmxoff:
-      Finish(vcpu, Vmxoff(vcpu));
+      FinishVmxInstruction(vcpu, Vmxoff(vcpu));
       return true;
     case ExitReason::kVmclear:
-      Finish(vcpu, Vmclear(vcpu));
+      FinishVmxInstruction(vcpu, Vmclear(vcpu));
       return true;
     case ExitReason::kVmptrld:
-      Finish(vcpu, Vmptrld(vcpu));
+      FinishVmxInstruction(vcpu, Vmptrld(vcpu));
       return true;
     case ExitReason::kVmptrst:
-      Finish(vcpu, Vmptrst(vcpu));
+      FinishVmxInstruction(vcpu, Vmptrst(vcpu));
       return true;
     case ExitReason::kVmread:
-      Finish(vcpu, Vmread(vcpu));
+      FinishVmxInstruction(vcpu, Vmread(vcpu));
       return true;
     case ExitReason::kVmwrite:
-      Finish(vcpu, Vmwrite(vcpu));
+      FinishVmxInstruction(vcpu, Vmwrite(vcpu));
       return true;
     case ExitReason::kVmcall:
-      Finish(vcpu, Vmcall(vcpu));
+      FinishVmxInstruction(vcpu, Vmcall(vcpu));
       return true;
     case ExitReason::kInvept:
-      Finish(vcpu, Invept(vcpu));
+      FinishVmxInstruction(vcpu, Invept(vcpu));
       return true;
     case ExitReason::kInvvpid:
-      Finish(vcpu, Invvpid(vcpu));
+      FinishVmxInstruction(vcpu, Invvpid(vcpu));
       return true;
     case ExitReason::kVmlaunch:
       VmEntryInstruction(vcpu, /*launch=*/true);
@@ -247,10 +220,21 @@ bool EmulateVmxInstruction(Vcpu& vcpu, ExitReason reason) {
   }
 }
 
-void SkipInstruction(Vcpu& vcpu) { RetireInstruction(vcpu); }
-
-void InjectFault(Vcpu& vcpu, Vector vector, uint32_t error_code) {
-  RaiseFault(vcpu, VmxOutcome::Fault(vector, error_code), vcpu.state.cr2);
+void FinishVmxInstruction(Vcpu& vcpu, const VmxOutcome& outcome) {
+  if (outcome.is_fault()) {
+    RaiseFault(vcpu, outcome, vcpu.state.cr2);
+    return;
+  }
+  Vmcs& vmcs = vcpu.ports.vmcs;
+  uint64_t flags = vmcs.Read(VmcsField::kGuestRflags) & ~Rflags::kArithmetic;
+  if (outcome.is_fail_invalid()) flags |= Rflags::kCf;
+  if (outcome.is_fail_valid()) {
+    flags |= Rflags::kZf;
+    vcpu.state.vmcs12.Set<VmcsField::kVmInstructionError>(
+        static_cast<uint64_t>(outcome.vm_instruction_error()));
+  }
+  vmcs.Write(VmcsField::kGuestRflags, flags);
+  FinishInstruction(vcpu);
 }
 
 }  // namespace nvmx

@@ -4,7 +4,7 @@
 
 #include "core/nested/vcpu.h"
 #include "core/vmx/exit_reason.h"
-#include "core/x86/exception.h"
+#include "core/vmx/outcomes.h"
 
 namespace nvmx {
 
@@ -14,12 +14,10 @@ namespace nvmx {
 // Reference".
 bool EmulateVmxInstruction(Vcpu& vcpu, ExitReason reason);
 
-// Moves L1's RIP behind the instruction that exited, and ends blocking by STI and MOV SS as
-// retiring one does.
-void SkipInstruction(Vcpu& vcpu);
-
-// Makes L1 take a hardware exception at the instruction that exited.
-void InjectFault(Vcpu& vcpu, Vector vector, uint32_t error_code);
+// Ends a VMX instruction of the guest whose VMCS is current: with the fault, whose address is in
+// CR2 if it is a page fault, or behind the instruction, with success or failure in RFLAGS and in
+// the VM-instruction error field of VMCS12. SDM Vol. 3C, 31.2 "Conventions".
+void FinishVmxInstruction(Vcpu& vcpu, const VmxOutcome& outcome);
 
 }  // namespace nvmx
 
