@@ -140,8 +140,10 @@ bool LoadHostPdptes(Vcpu& vcpu) {
 
 std::optional<VmxAbort> LoadHostStateIntoVmcs01(Vcpu& vcpu) {
   Vmcs& vmcs = vcpu.ports.vmcs;
-  const LeftRegisters left = {vmcs.Read(VmcsField::kGuestCr0), vmcs.Read(VmcsField::kGuestIa32Efer),
-                              vmcs.Read(VmcsField::kGuestIa32Pat)};
+  LeftRegisters left = {vmcs.Read(VmcsField::kGuestCr0), vmcs.Read(VmcsField::kGuestIa32Efer), 0};
+  if (!L1Asked(vcpu.state.vmcs12, VmcsField::kVmExitControls, VmExit::kLoadIa32Pat)) {
+    left.pat = vmcs.Read(VmcsField::kGuestIa32Pat);
+  }
   vmcs.MakeCurrent(VmcsRole::kVmcs01);
   if ((left.efer & Efer::kLma) != 0 &&
       !L1Asked(vcpu.state.vmcs12, VmcsField::kVmExitControls, VmExit::kHostAddressSpaceSize)) {

@@ -3,6 +3,7 @@
 
 #include "core/nested/msr_bitmap.h"
 #include "core/nested/vmcs02_controls.h"
+#include "core/nested/vpid02.h"
 #include "core/vmx/controls.h"
 #include "core/x86/control_registers.h"
 
@@ -30,7 +31,8 @@ uint32_t SecondaryControls01(const Vcpu& vcpu) {
   const uint64_t offered = vcpu.state.offered.procbased_ctls2;
   // Without them the instructions are undefined in L1.
   constexpr uint32_t kInstructions = Secondary::kEnableRdtscp | Secondary::kEnableInvpcid;
-  return static_cast<uint32_t>(offered) | (static_cast<uint32_t>(offered >> 32) & kInstructions);
+  return static_cast<uint32_t>(offered) |
+         (static_cast<uint32_t>(offered >> 32) & (kInstructions | Secondary::kEnableVpid));
 }
 
 void InitializeProcessorBasedControls(Vcpu& vcpu) {
@@ -46,6 +48,9 @@ void InitializeProcessorBasedControls(Vcpu& vcpu) {
   if (offered.SupportsPrimary(PrimaryProcessorBased::kActivateSecondaryControls)) {
     controls |= PrimaryProcessorBased::kActivateSecondaryControls;
     vmcs.Write(VmcsField::kSecondaryProcessorBasedControls, SecondaryControls01(vcpu));
+    if (offered.SupportsSecondary(Secondary::kEnableVpid)) {
+      vmcs.Write(VmcsField::kVirtualProcessorIdentifier, kVpidOfL1);
+    }
   }
   vmcs.Write(VmcsField::kPrimaryProcessorBasedControls, controls);
 }

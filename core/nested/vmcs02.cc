@@ -6,6 +6,7 @@
 #include "core/nested/guest_nmi.h"
 #include "core/nested/host_state.h"
 #include "core/nested/msr_bitmap.h"
+#include "core/nested/nested_paging.h"
 #include "core/nested/vmcs02_controls.h"
 #include "core/nested/vmcs12.h"
 #include "core/vmx/controls.h"
@@ -151,6 +152,9 @@ void BuildVmcs02(Vcpu& vcpu) {
   }
   const L1Registers registers = ReadL1Registers(vcpu);
   const uint64_t cr0_of_l1 = vmcs.Read(VmcsField::kGuestCr0);
+  const bool needs_eptp01 = (inputs.secondary & Secondary::kEnableEpt) != 0 &&
+                            !HasSecondary(state.vmcs12, Secondary::kEnableEpt);
+  const uint64_t eptp01 = needs_eptp01 ? vmcs.Read(VmcsField::kEptPointer) : 0;
   vmcs.MakeCurrent(VmcsRole::kVmcs02);
   WriteStaleFields(vcpu, state.vmcs02_stale);
   KeepL1Registers(vcpu, registers);
@@ -158,6 +162,7 @@ void BuildVmcs02(Vcpu& vcpu) {
   vmcs.Write(VmcsField::kGuestInterruptibilityState,
              EnterL2NmiBlocking(vcpu, state.vmcs12.Get<VmcsField::kGuestInterruptibilityState>()));
   MergeMsrBitmap(vcpu);
+  PrepareTranslationForL2(vcpu, eptp01);
   WriteInjection(vcpu);
 }
 

@@ -61,7 +61,7 @@ uint32_t SecondaryControls(const Vcpu& vcpu) {
                                        Secondary::kEnableEpt | Secondary::kEnableVpid |
                                        Secondary::kEnableVmFunctions;
   const VmcsImage& v = vcpu.state.vmcs12;
-  const uint64_t secondary01 = vcpu.state.vmcs01_inputs.secondary;
+  const auto secondary01 = static_cast<uint32_t>(vcpu.state.vmcs01_inputs.secondary);
   uint32_t controls = HasSecondary(v, 0) ? v.Get<VmcsField::kSecondaryProcessorBasedControls>() : 0;
   controls &= ~kNotForHardware;
   if (HasSecondary(v, Secondary::kVirtualizeApicAccesses) &&
@@ -75,7 +75,7 @@ uint32_t SecondaryControls(const Vcpu& vcpu) {
     controls &= ~Secondary::kVirtualizeX2ApicMode;
   }
   controls |= secondary01 & Secondary::kUseTscScaling;
-  return controls | TranslationControls02(vcpu, static_cast<uint32_t>(secondary01));
+  return controls | TranslationControls02(vcpu, secondary01);
 }
 
 // IA32_PERF_GLOBAL_CTRL is loaded by software: by hardware it would be loaded again after each exit

@@ -54,6 +54,9 @@ class Vmcs12Test : public testing::Test {
     }
     return fields;
   }
+  static std::vector<std::string> WrittenEachTime() {
+    return {Name(VmcsField::kGuestInterruptibilityState)};
+  }
   VmcsImage& Vmcs12() { return l1_.state.vmcs12; }
   VmcsImage& Vmcs02() { return l1_.vmcs.vmcs02(); }
   void Write(VmcsField field, uint64_t value) { WriteVmcs12(l1_.vcpu(), field, value); }
@@ -66,7 +69,7 @@ class Vmcs12Test : public testing::Test {
 TEST_F(Vmcs12Test, AnEntryAfterNothingWasWrittenWritesAlmostNothing) {
   RunL2AndLeave();
   Resume();
-  EXPECT_THAT(FieldsWritten(), testing::ElementsAre(Name(VmcsField::kGuestInterruptibilityState)));
+  EXPECT_THAT(FieldsWritten(), testing::UnorderedElementsAreArray(WrittenEachTime()));
 }
 
 TEST_F(Vmcs12Test, AnEntryWritesWhatL1HasWritten) {
@@ -74,9 +77,10 @@ TEST_F(Vmcs12Test, AnEntryWritesWhatL1HasWritten) {
   Write(VmcsField::kGuestRip, 0x4444);
   Write(VmcsField::kExceptionBitmap, 0x40);
   Resume();
-  EXPECT_THAT(FieldsWritten(), testing::UnorderedElementsAre(
-                                   Name(VmcsField::kGuestRip), Name(VmcsField::kExceptionBitmap),
-                                   Name(VmcsField::kGuestInterruptibilityState)));
+  std::vector<std::string> expected = WrittenEachTime();
+  expected.push_back(Name(VmcsField::kGuestRip));
+  expected.push_back(Name(VmcsField::kExceptionBitmap));
+  EXPECT_THAT(FieldsWritten(), testing::UnorderedElementsAreArray(expected));
   EXPECT_EQ(Vmcs02().Get<VmcsField::kGuestRip>(), 0x4444u);
   EXPECT_EQ(Vmcs02().Get<VmcsField::kExceptionBitmap>(), 0x40u);
 }
@@ -178,7 +182,7 @@ TEST_F(Vmcs12Test, AnotherVmcs12WritesEverythingAnew) {
   l1_.memory.Poke(kOther, Vmcs12Region{kVmcs12Revision, 0, 1, other});
   EXPECT_EQ(l1_.ExecuteWithPointer(ExitReason::kVmptrld, kOther), VmxOutcome::Succeed());
   Resume();
-  EXPECT_GT(FieldsWritten().size(), 80u);
+  EXPECT_GT(FieldsWritten().size(), 70u);
   EXPECT_EQ(Vmcs02().Get<VmcsField::kGuestRip>(), 0x2E000u);
 }
 
