@@ -3,6 +3,7 @@
 
 #include "core/nested/entry_conditions.h"
 #include "core/nested/entry_segments.h"
+#include "core/nested/ept12.h"
 #include "core/nested/msr_lists.h"
 #include "core/vmx/controls.h"
 #include "core/vmx/interruptibility.h"

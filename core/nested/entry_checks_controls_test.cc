@@ -5,6 +5,7 @@
 #include "core/nested/entry_checks.h"
 #include "core/testing/entry_rule_cases.h"
 #include "core/testing/matchers.h"
+#include "core/testing/nested_paging_rule_cases.h"
 #include "core/vmx/controls.h"
 #include "core/vmx/interruption_info.h"
 #include "core/vmx/msr_list.h"

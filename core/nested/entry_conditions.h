@@ -29,6 +29,11 @@ inline bool HasSecondary(const VmcsImage& v, uint32_t bits) {
   return HasPrimary(v, PrimaryProcessorBased::kActivateSecondaryControls) &&
          (v.Get<VmcsField::kSecondaryProcessorBasedControls>() & bits) == bits;
 }
+// True if these VM functions are enabled.
+inline bool HasVmFunction(const VmcsImage& v, uint64_t bits) {
+  return HasSecondary(v, Secondary::kEnableVmFunctions) &&
+         (v.Get<VmcsField::kVmFunctionControls>() & bits) == bits;
+}
 inline bool HasExit(const VmcsImage& v, uint32_t bits) {
   return (v.Get<VmcsField::kVmExitControls>() & bits) == bits;
 }

@@ -39,11 +39,10 @@ bool SwitchEptp(Vcpu& vcpu) {
 
 bool HandleVmfuncOfL2(Vcpu& vcpu) {
   const uint32_t function = Low32(vcpu, GeneralRegister::kRax);
-  const uint64_t enabled = vcpu.state.vmcs12.Get<VmcsField::kVmFunctionControls>();
-  if (function != kEptpSwitchingFunction || (enabled & VmFunction::kEptpSwitching) == 0) {
+  if (function != kEptpSwitchingFunction ||
+      !HasVmFunction(vcpu.state.vmcs12, VmFunction::kEptpSwitching) || !SwitchEptp(vcpu)) {
     return false;
   }
-  if (!SwitchEptp(vcpu)) return false;
   RetireInstructionOfL2(vcpu);
   return true;
 }
