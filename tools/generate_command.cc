@@ -13,6 +13,7 @@
 #include "backends/sim/program/comparison.h"
 #include "backends/sim/program/difference_text.h"
 #include "backends/sim/program/generator/generator.h"
+#include "backends/sim/program/program_yaml.h"
 #include "backends/sim/program/shrink.h"
 #include "lhv/dump.h"
 #include "tools/command_line.h"
@@ -24,8 +25,9 @@ ABSL_FLAG(uint64_t, count, 1, "how many programs");
 ABSL_FLAG(std::string, topic, "", "only this topic; empty: one to three of all in each program");
 ABSL_FLAG(bool, compare, false,
           "run each program on the reference and on the core, and print what differs");
+ABSL_FLAG(int, shrink, 10, "for how many kinds of difference to make the first program small");
 ABSL_FLAG(std::string, dump, "",
-          "a directory for the listings of the programs that show a difference, made small");
+          "a directory for the programs that show a difference; run and compare take them");
 
 namespace nvmx::tools {
 namespace {
@@ -44,9 +46,9 @@ lhv::GuestProgram Smallest(const lhv::GuestProgram& program, const std::string& 
   });
 }
 
-void PrintFinding(const sim::GeneratorOptions& options, const sim::Finding& finding) {
+void PrintFinding(const sim::GeneratorOptions& options, const sim::Finding& finding, bool shrink) {
   lhv::GuestProgram program = sim::GenerateProgram(options, finding.number);
-  program = Smallest(program, finding.signature);
+  if (shrink) program = Smallest(program, finding.signature);
   sim::Comparer comparer(1);
   sim::Comparison comparison;
   comparer.Compare(program, comparison);
@@ -55,9 +57,9 @@ void PrintFinding(const sim::GeneratorOptions& options, const sim::Finding& find
                sim::DifferenceText(program, comparison));
   const std::string directory = absl::GetFlag(FLAGS_dump);
   if (directory.empty()) return;
-  const std::string path = absl::StrCat(directory, "/", options.seed, "-", finding.number, ".txt");
+  const std::string path = absl::StrCat(directory, "/", options.seed, "-", finding.number, ".yaml");
   std::ofstream file(path);
-  file << lhv::Dump(program) << sim::DifferenceText(program, comparison);
+  file << sim::ProgramYaml(program);
   absl::PrintF("  the program: %s%s\n", path, file ? "" : " (cannot be written)");
 }
 
@@ -83,7 +85,10 @@ int RunGenerate(const std::vector<std::string>& arguments) {
                                                        .count = absl::GetFlag(FLAGS_count),
                                                        .progress = nullptr});
   std::fputs(sim::CampaignText(result).c_str(), stdout);
-  for (const sim::Finding& finding : result.findings) PrintFinding(OptionsFromFlags(), finding);
+  int to_shrink = absl::GetFlag(FLAGS_shrink);
+  for (const sim::Finding& finding : result.findings) {
+    PrintFinding(OptionsFromFlags(), finding, to_shrink-- > 0);
+  }
   return result.findings.empty() ? kAsExpected : kNotAsExpected;
 }
 

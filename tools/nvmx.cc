@@ -59,7 +59,7 @@ const std::vector<Command>& Commands() {
        "the first program that shows it, made small. The same seed gives the same programs.\n"
        "Exit status: 0 if nothing differs that is not declared, 1 if something does, 2 for bad "
        "input.",
-       {"seed", "first", "count", "topic", "compare", "dump"},
+       {"seed", "first", "count", "topic", "compare", "shrink", "dump"},
        RunGenerate},
       {"replay",
        "SCENARIO|SCHEDULE-FILE",

@@ -78,7 +78,7 @@ TEST(ReplayTest, TheMainDeadlockTellsTheWholeStory) {
         "nvmx::QuiesceProtocol::AwaitAcknowledgements at core/smp/quiesce.cc:",
         "nvmx::LoadMsrsOnEntry at core/nested/msr_lists.cc:",
         "nvmx::EnterL2 at core/nested/nested_entry.cc:",
-        "consumed by a VM exit from L2, not acknowledged", "first doomed step\n    step 34 of 34",
+        "consumed by a VM exit from L2, not acknowledged", "first doomed step\n    step 36 of 36",
         "to CPU 0  nothing happens", "Let run on from there, it completes"}) {
     EXPECT_THAT(report, HasSubstr(part));
   }
@@ -105,7 +105,7 @@ TEST(ReplayTest, AnExtraNmiIsInjectedWhereItIsAsked) {
 TEST(ReplayTest, ManyRunsHaveOneTraceHash) {
   const Output output = Nvmx("replay main-deadlock --repeat 20");
   EXPECT_EQ(output.status, 0) << output.err;
-  EXPECT_THAT(output.out, HasSubstr("20 runs of 34 steps, one trace hash"));
+  EXPECT_THAT(output.out, HasSubstr("20 runs of 36 steps, one trace hash"));
 }
 
 TEST(ReplayTest, WritesATraceThatIsWholeJson) {

@@ -3,7 +3,9 @@
 
 #include "core/nested/boundary_exit.h"
 #include "core/nested/guest_nmi.h"
+#include "core/nested/init_sipi.h"
 #include "core/nested/nested_exit.h"
+#include "core/nested/nested_paging.h"
 #include "core/vmx/controls.h"
 
 namespace nvmx {
@@ -11,6 +13,7 @@ namespace nvmx {
 void Choreography::HandleL2Exit(Vcpu& vcpu, RawExit raw) const {
   std::optional<ReflectableExit> exit = SettleExit(vcpu, std::move(raw));
   if (!exit) return;
+  EndWaitForSipi(vcpu);
   if (ExitReasonValue{exit->reason()}.is_vm_entry_failure()) {
     // The processor refused VMCS02 although VMCS12 had passed: L0's rules lack one. L1 gets the
     // failure that is its own.
@@ -21,6 +24,17 @@ void Choreography::HandleL2Exit(Vcpu& vcpu, RawExit raw) const {
   if (IsExitOfL0(vcpu, exit->basic_reason())) {
     if (exit->basic_reason() == ExitReason::kNmiWindow) HandleNmiWindow(vcpu);
     return;
+  }
+  switch (exit->basic_reason()) {
+    case ExitReason::kEptViolation:
+    case ExitReason::kEptMisconfiguration:
+      HandleMemoryExitOfL2(vcpu);
+      return;
+    case ExitReason::kVmfunc:
+      if (HandleVmfuncOfL2(vcpu)) return;
+      break;
+    default:
+      break;
   }
   ReflectExit(vcpu, *exit);
 }

@@ -61,7 +61,7 @@ void MakeRoot(Vcpu& vcpu, uint64_t context) {
 
 }  // namespace
 
-uint64_t UseEpt02(Vcpu& vcpu, uint64_t eptp12) {
+void UseEpt02(Vcpu& vcpu, uint64_t eptp12) {
   auto& roots = Roots(vcpu);
   const uint64_t context = Ept02Context(eptp12);
   const auto found = std::find_if(roots.begin(), roots.end(), [context](const Ept02Root& root) {
@@ -72,7 +72,13 @@ uint64_t UseEpt02(Vcpu& vcpu, uint64_t eptp12) {
   } else {
     std::rotate(roots.begin(), found, found + 1);
   }
-  return EptpOf(roots.front());
+  WriteEptPointer02(vcpu, EptpOf(roots.front()));
+}
+
+void WriteEptPointer02(Vcpu& vcpu, uint64_t eptp) {
+  if (eptp == vcpu.state.ept02.eptp_of_vmcs02) return;
+  vcpu.ports.vmcs.Write(VmcsField::kEptPointer, eptp);
+  vcpu.state.ept02.eptp_of_vmcs02 = eptp;
 }
 
 void MapInEpt02(Vcpu& vcpu, GuestPhysicalAddress address, const Ept02Leaf& leaf) {

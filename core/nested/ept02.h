@@ -17,10 +17,14 @@ namespace nvmx {
 // `eptp12` is a valid value of the EPT-pointer field of L1. The EPT02 in use is the one that was
 // last made so; while L2 runs with EPT12, VMCS02 names it.
 
-// Makes the EPT02 of that EPT12 the one in use, and returns the EPT pointer for VMCS02. The flags
+// Makes the EPT02 of that EPT12 the one in use, and writes the EPT pointer of VMCS02, which is
+// current. The flags
 // of EPT02 are on if those of EPT12 are, because the processor then reports and treats accesses to
 // L2's paging structures as writes: 29.3.3.2 "EPT Violations".
-uint64_t UseEpt02(Vcpu& vcpu, uint64_t eptp12);
+void UseEpt02(Vcpu& vcpu, uint64_t eptp12);
+
+// Writes the EPT pointer of VMCS02, which is current, if it holds another.
+void WriteEptPointer02(Vcpu& vcpu, uint64_t eptp);
 
 // Maps a page of L2 in the EPT02 in use. If there is no page for a structure, other EPT02s go, the
 // least recently used one first; then everything that this one maps.

@@ -29,6 +29,8 @@ struct Ept02State {
   uint64_t first_free;
   // How many of the pages from kFirstEpt02Page on have ever been in use.
   uint64_t pages_begun;
+  // What VMCS02 holds, if it ever was given an EPT pointer.
+  uint64_t eptp_of_vmcs02;
   // How many changes of EPT01 the EPT02s follow.
   uint64_t ept01_generation;
 };

@@ -176,7 +176,7 @@ TEST_F(EventInjectionTest, L1IsShownThatAnNmiWasInterrupted) {
   UsePin(0);
   RunL2();
   Vectoring(kNmiAsException);
-  l1_.Exit(ExitReason::kEptViolation);
+  l1_.Exit(ExitReason::kTaskSwitch);
   EXPECT_EQ(Vmcs12().Get<VmcsField::kIdtVectoringInformation>(), kNmi);
 }
 
@@ -185,18 +185,18 @@ TEST_F(EventInjectionTest, AnExceptionWithVector2ThatL1InjectedStaysOne) {
   UsePin(0);
   RunL2();
   Vectoring(kNmiAsException);
-  l1_.Exit(ExitReason::kEptViolation);
+  l1_.Exit(ExitReason::kTaskSwitch);
   EXPECT_EQ(Vmcs12().Get<VmcsField::kIdtVectoringInformation>(), kNmiAsException);
 }
 
 TEST_F(EventInjectionTest, UnblockingThatL1CannotKnowOfIsNotShown) {
   UsePin(PinBased::kNmiExiting);
   RunL2();
-  l1_.Exit(ExitReason::kEptViolation, kIretUnblocked | 1);
+  l1_.Exit(ExitReason::kPageModificationLogFull, kIretUnblocked | 1);
   EXPECT_EQ(Vmcs12().Get<VmcsField::kExitQualification>(), 1u);
   UsePin(PinBased::kNmiExiting | PinBased::kVirtualNmis);
   RunL2();
-  l1_.Exit(ExitReason::kEptViolation, kIretUnblocked | 1);
+  l1_.Exit(ExitReason::kPageModificationLogFull, kIretUnblocked | 1);
   EXPECT_EQ(Vmcs12().Get<VmcsField::kExitQualification>(), kIretUnblocked | 1);
 }
 

@@ -78,7 +78,8 @@ void LoadHostSegments(Vcpu& vcpu) {
   vmcs.Write(VmcsField::kGuestIdtrLimit, 0xFFFF);
 }
 
-// What the guest that exits has in the registers that an exit need not load.
+// What the guest that exits has in the registers that an exit need not load; the PAT only if this
+// one does not.
 struct LeftRegisters {
   uint64_t cr0, efer, pat;
 };

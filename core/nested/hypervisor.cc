@@ -88,6 +88,10 @@ void HandleL1Exit(Vcpu& vcpu, const ReflectableExit& exit) {
     case ExitReason::kVmcall:
       HandleVmcall(vcpu);
       return;
+    case ExitReason::kEptViolation:
+    case ExitReason::kEptMisconfiguration:
+      HandleMemoryExitOfL1(vcpu);
+      return;
     case ExitReason::kInitSignal:
       HandleInitOfL1(vcpu);
       return;
@@ -117,10 +121,12 @@ void HandleVmExit(Vcpu& vcpu, RawExit raw) {
   if (raw.from() == VmcsRole::kVmcs02) {
     vcpu.choreography.HandleL2Exit(vcpu, std::move(raw));
   } else if (std::optional<ReflectableExit> exit = SettleExit(vcpu, std::move(raw))) {
+    EndWaitForSipi(vcpu);
     HandleL1Exit(vcpu, *exit);
   }
   if (vcpu.state.operation == VmxOperation::kNonRoot) ArmExitsOfL1(vcpu);
   DeliverLatchedInit(vcpu);
+  BeginWaitForSipi(vcpu);
   FollowEpt01(vcpu);
   vcpu.choreography.DeliverGuestNmi(vcpu);
 }

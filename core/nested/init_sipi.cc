@@ -145,4 +145,15 @@ void DeliverLatchedInit(Vcpu& vcpu) {
   }
 }
 
+void BeginWaitForSipi(Vcpu& vcpu) {
+  if (!WaitsForSipi(vcpu)) return;
+  SmpContext smp = vcpu.smp();
+  QuiesceProtocol::LeaveOut(smp, vcpu.state.left_out);
+}
+
+void EndWaitForSipi(Vcpu& vcpu) {
+  SmpContext smp = vcpu.smp();
+  QuiesceProtocol::TakePart(smp, vcpu.state.left_out);
+}
+
 }  // namespace nvmx

@@ -25,6 +25,12 @@ void HandleSipiOfL1(Vcpu& vcpu);
 // injected.
 void DeliverLatchedInit(Vcpu& vcpu);
 
+// A CPU whose guest waits for a SIPI cannot be stopped by an NMI, and is left out of quiesces
+// meanwhile (core/smp/quiesce.h). Begins that wait if the guest of the current VMCS is about to
+// wait; and ends it, first thing after an exit was settled.
+void BeginWaitForSipi(Vcpu& vcpu);
+void EndWaitForSipi(Vcpu& vcpu);
+
 }  // namespace nvmx
 
 #endif  // NVMX_CORE_NESTED_INIT_SIPI_H_

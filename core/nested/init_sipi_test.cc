@@ -4,6 +4,8 @@
 // SDM Vol. 3C, 24.8 "Restrictions on VMX Operation", 26.2 "Other Causes of VM Exits".
 #include "core/nested/init_sipi.h"
 
+#include <algorithm>
+
 #include "core/testing/builders.h"
 #include "core/testing/fake_vcpu.h"
 #include "core/vmx/controls.h"
@@ -72,6 +74,39 @@ TEST_F(InitSipiTest, AnL2ThatWaitsForASipiDoesNotExitForInit) {
   EXPECT_EQ(l1_.state.vmcs12.Get<VmcsField::kExitReason>(), 4u);
   EXPECT_EQ(l1_.state.vmcs12.Get<VmcsField::kExitQualification>(), 0x12u);
   EXPECT_EQ(l1_.state.init_latched, 1u);
+}
+
+// --- Quiesces, which an NMI cannot bring to a CPU that waits ---
+
+TEST_F(InitSipiTest, WhileL2WaitsForASipiTheCpuIsLeftOutOfQuiesces) {
+  v_.Set<VmcsField::kGuestActivityState>(static_cast<uint64_t>(ActivityState::kWaitForSipi));
+  l1_.MakeCurrentVmcs12(v_);
+  l1_.Exit(ExitReason::kVmlaunch);
+  EXPECT_EQ(l1_.state.left_out, 1u);
+  EXPECT_TRUE(l1_.smp().left_out);
+  l1_.log.clear();
+  l1_.Exit(ExitReason::kStartUpIpi);
+  EXPECT_EQ(l1_.state.left_out, 0u);
+  // It takes part again before anything of the exit is handled.
+  const auto taken_part = std::find(l1_.log.begin(), l1_.log.end(), "release quiesce_lock");
+  const auto to_l1 = std::find(l1_.log.begin(), l1_.log.end(), "VMPTRLD VMCS01");
+  EXPECT_LT(taken_part - l1_.log.begin(), to_l1 - l1_.log.begin());
+}
+
+TEST_F(InitSipiTest, WhileL1WaitsForASipiTheCpuIsLeftOutOfQuiesces) {
+  l1_.Exit(ExitReason::kInitSignal);
+  EXPECT_EQ(l1_.vmcs.vmcs01().Get<VmcsField::kGuestActivityState>(),
+            static_cast<uint64_t>(ActivityState::kWaitForSipi));
+  EXPECT_EQ(l1_.state.left_out, 1u);
+  l1_.Exit(ExitReason::kStartUpIpi, 0x12);
+  EXPECT_EQ(l1_.state.left_out, 0u);
+}
+
+TEST_F(InitSipiTest, AnotherActivityStateIsStoppedAsEver) {
+  v_.Set<VmcsField::kGuestActivityState>(static_cast<uint64_t>(ActivityState::kHlt));
+  l1_.RunL2(v_);
+  l1_.Exit(ExitReason::kNmiWindow);
+  EXPECT_EQ(l1_.state.left_out, 0u);
 }
 
 }  // namespace

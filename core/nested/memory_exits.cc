@@ -7,12 +7,29 @@
 #include "core/nested/entry_conditions.h"
 #include "core/nested/ept02.h"
 #include "core/nested/ept12_access.h"
+#include "core/nested/event_injection.h"
+#include "core/nested/guest_nmi.h"
 #include "core/nested/hardware_address.h"
+#include "core/nested/nested_exit.h"
 #include "core/nested/nested_paging.h"
+#include "core/nested/vmcs02.h"
 #include "core/vmx/controls.h"
 
 namespace nvmx {
 namespace {
+
+enum class L2MemoryOutcome : uint8_t {
+  kResume,     // L0 has dealt with it and L2 goes on at its RIP
+  kForbidden,  // EPT01 does not allow the access and nobody has emulated it
+  kToL1,       // the exit is L1's, and has been changed into what L1 sees
+};
+
+struct L2MemoryExit {
+  ExitReason reason;
+  uint64_t qualification;
+  uint64_t guest_physical;
+  uint64_t guest_linear;
+};
 
 constexpr uint64_t kAccess = EptViolation::kRead | EptViolation::kWrite | EptViolation::kFetch;
 constexpr unsigned kPermissionsShift = 3;
@@ -20,29 +37,17 @@ static_assert(EptViolation::kReadable == EptEntry::kRead << kPermissionsShift);
 static_assert(EptViolation::kRead == EptEntry::kRead && EptViolation::kWrite == EptEntry::kWrite &&
               EptViolation::kFetch == EptEntry::kExecute);
 
-// NMI unblocking due to IRET, as L1 sees it: with "NMI exiting" and without "virtual NMIs" IRET
-// unblocks nothing, though in VMCS02 it may have. SDM Vol. 3C, 28.2.3 "Information About NMI
-// Unblocking Due to IRET".
-uint64_t NmiUnblockingForL1(const Vcpu& vcpu, uint64_t qualification) {
-  const VmcsImage& vmcs12 = vcpu.state.vmcs12;
-  const bool iret_unblocks =
-      HasPin(vmcs12, PinBased::kVirtualNmis) || !HasPin(vmcs12, PinBased::kNmiExiting);
-  return iret_unblocks ? qualification & EptViolation::kNmiUnblocking : 0;
-}
-
 // SDM Vol. 3C, 28.2.1, table "Exit Qualification for EPT Violations": the access is what the
 // processor says it was, the rights are EPT12's.
 void MakeViolationOfL1(const Vcpu& vcpu, const Ept12Walk& walk, L2MemoryExit& exit) {
-  uint64_t from_hardware =
-      kAccess | EptViolation::kLinearAddressValid | EptViolation::kToFinalAddress;
+  uint64_t from_hardware = kAccess | EptViolation::kLinearAddressValid |
+                           EptViolation::kToFinalAddress | EptViolation::kNmiUnblocking;
   if ((vcpu.state.offered.ept_vpid_cap & EptVpidCap::kAdvancedEptViolationInformation) != 0) {
     from_hardware |= EptViolation::kUserLinearAddress | EptViolation::kWritableLinearAddress |
                      EptViolation::kNoExecuteLinearAddress;
   }
   exit.reason = ExitReason::kEptViolation;
-  exit.qualification = (exit.qualification & from_hardware) |
-                       walk.permissions << kPermissionsShift |
-                       NmiUnblockingForL1(vcpu, exit.qualification);
+  exit.qualification = (exit.qualification & from_hardware) | walk.permissions << kPermissionsShift;
   if ((exit.qualification & EptViolation::kLinearAddressValid) == 0) exit.guest_linear = 0;
 }
 
@@ -53,9 +58,9 @@ void MakeMisconfigurationOfL1(L2MemoryExit& exit) {
   exit.guest_linear = 0;
 }
 
-void MakeLogFullOfL1(const Vcpu& vcpu, L2MemoryExit& exit) {
+void MakeLogFullOfL1(L2MemoryExit& exit) {
   exit.reason = ExitReason::kPageModificationLogFull;
-  exit.qualification = NmiUnblockingForL1(vcpu, exit.qualification);
+  exit.qualification &= EptViolation::kNmiUnblocking;
   exit.guest_physical = 0;
   exit.guest_linear = 0;
 }
@@ -112,6 +117,20 @@ L2MemoryOutcome Forbidden(Vcpu& vcpu, GuestPhysicalAddress address_of_l1) {
                                                                   : L2MemoryOutcome::kForbidden;
 }
 
+// The exit as L1 sees it, which is not as VMCS02 describes it.
+void ReflectMemoryExit(Vcpu& vcpu, const L2MemoryExit& exit) {
+  const bool blocked = NmiBlockedAfterL2Exit(vcpu);
+  SaveExitInformationToVmcs12(vcpu);
+  VmcsImage& vmcs12 = vcpu.state.vmcs12;
+  vmcs12.Set<VmcsField::kExitReason>(static_cast<uint64_t>(exit.reason));
+  vmcs12.Set<VmcsField::kExitQualification>(exit.qualification);
+  vmcs12.Set<VmcsField::kGuestPhysicalAddress>(exit.guest_physical);
+  vmcs12.Set<VmcsField::kGuestLinearAddress>(exit.guest_linear);
+  TranslateEventInformationForL1(vcpu);
+  SaveGuestStateToVmcs12(vcpu);
+  LeaveL2(vcpu, blocked);
+}
+
 // EPT02 refers to nothing that a processor finds misconfigured, so the exit of that kind tells
 // nothing about the access: it counts as a read.
 uint64_t NeededBy(const L2MemoryExit& exit) {
@@ -120,9 +139,8 @@ uint64_t NeededBy(const L2MemoryExit& exit) {
   return access != 0 ? access : EptEntry::kRead;
 }
 
-}  // namespace
-
-L2MemoryExit L2MemoryExit::Read(Vcpu& vcpu) {
+// What of VMCS02 tells about such an exit.
+L2MemoryExit ReadExit(Vcpu& vcpu) {
   Vmcs& vmcs = vcpu.ports.vmcs;
   L2MemoryExit exit = {
       .reason = static_cast<ExitReason>(vmcs.Read(VmcsField::kExitReason) & 0xFFFF),
@@ -135,7 +153,7 @@ L2MemoryExit L2MemoryExit::Read(Vcpu& vcpu) {
   return exit;
 }
 
-L2MemoryOutcome HandleL2MemoryExit(Vcpu& vcpu, L2MemoryExit& exit) {
+L2MemoryOutcome Settle(Vcpu& vcpu, L2MemoryExit& exit) {
   const GuestPhysicalAddress address{exit.guest_physical};
   if (!HasSecondary(vcpu.state.vmcs12, Secondary::kEnableEpt)) return Forbidden(vcpu, address);
   const uint64_t needed = NeededBy(exit);
@@ -151,7 +169,7 @@ L2MemoryOutcome HandleL2MemoryExit(Vcpu& vcpu, L2MemoryExit& exit) {
       MakeMisconfigurationOfL1(exit);
       return L2MemoryOutcome::kToL1;
     case Ept12Access::Result::kLogFull:
-      MakeLogFullOfL1(vcpu, exit);
+      MakeLogFullOfL1(exit);
       return L2MemoryOutcome::kToL1;
   }
   if (exit.reason != ExitReason::kEptViolation) {
@@ -161,9 +179,30 @@ L2MemoryOutcome HandleL2MemoryExit(Vcpu& vcpu, L2MemoryExit& exit) {
   return Forbidden(vcpu, access.walk.address);
 }
 
-bool HandleL1MemoryExit(Vcpu& vcpu) {
+}  // namespace
+
+void HandleMemoryExitOfL2(Vcpu& vcpu) {
+  L2MemoryExit exit = ReadExit(vcpu);
+  switch (Settle(vcpu, exit)) {
+    case L2MemoryOutcome::kResume:
+      ReinjectVectoredEvent(vcpu);
+      return;
+    case L2MemoryOutcome::kForbidden:
+      RaiseFault(vcpu, VmxOutcome::Fault(Vector::kGeneralProtection));
+      return;
+    case L2MemoryOutcome::kToL1:
+      ReflectMemoryExit(vcpu, exit);
+      return;
+  }
+}
+
+void HandleMemoryExitOfL1(Vcpu& vcpu) {
   const GuestPhysicalAddress address{vcpu.ports.vmcs.Read(VmcsField::kGuestPhysicalAddress)};
-  return vcpu.embedder.HandleForbiddenAccess(vcpu, address);
+  if (vcpu.embedder.HandleForbiddenAccess(vcpu, address)) {
+    ReinjectVectoredEvent(vcpu);
+  } else {
+    RaiseFault(vcpu, VmxOutcome::Fault(Vector::kGeneralProtection));
+  }
 }
 
 }  // namespace nvmx

@@ -27,6 +27,7 @@ MsrList ExitLoadList(const VmcsImage& vmcs12) {
 // VMCS01 becomes current with L1's host state in it, then the MSR-load list runs as the last step
 // of the exit. False if that ended in a VMX abort.
 bool EnterHost(Vcpu& vcpu) {
+  LeaveTranslationOfL2(vcpu);
   const std::optional<VmxAbort> abort = LoadHostStateIntoVmcs01(vcpu);
   vcpu.state.operation = VmxOperation::kRoot;
   if (abort) {

@@ -6,11 +6,9 @@
 #define NVMX_CORE_NESTED_NESTED_PAGING_H_
 
 #include <cstdint>
-#include <optional>
 
 #include "core/nested/vcpu.h"
 #include "core/smp/quiesce.h"
-#include "core/vmx/exit_reason.h"
 #include "core/vmx/outcomes.h"
 
 namespace nvmx {
@@ -20,11 +18,13 @@ namespace nvmx {
 // not activate secondary controls. VMCS02 must activate secondary controls if any of them is 1.
 uint32_t TranslationControls02(const Vcpu& vcpu, uint32_t secondary01);
 
-// Writes the EPT pointer, the VPID and the VM-function controls of VMCS02, as far as it has those
-// fields, and does the invalidations that a VM entry with VMCS12 does on a processor. VMCS02 is
-// current; VMCS12 has passed its checks. Without "enable EPT" in VMCS12 the EPT pointer is that of
-// VMCS01, `eptp01`: 0 if VMCS01 does not enable EPT.
+// Writes the EPT pointer of VMCS02, and does the invalidations that a VM entry with
+// VMCS12 does on a processor. VMCS02 is current; VMCS12 has passed its checks. Without "enable EPT"
+// in VMCS12 the EPT pointer is that of VMCS01, `eptp01`: 0 if VMCS01 does not enable EPT.
 void PrepareTranslationForL2(Vcpu& vcpu, uint64_t eptp01);
+
+// The EPT pointer of VMCS01, which is current; 0 if it does not enable EPT.
+uint64_t ReadEptp01(Vcpu& vcpu);
 
 // The invalidations that a VM exit to L1 does on a processor. VMCS02 is current.
 void LeaveTranslationOfL2(Vcpu& vcpu);
@@ -38,40 +38,20 @@ void FollowEpt01(Vcpu& vcpu);
 // Whether L2 runs on something that L0 made from EPT01. Reads only what is this CPU's own.
 bool DependsOnEpt01(const Vcpu& vcpu);
 
-// An EPT violation, EPT misconfiguration or page-modification-log exit out of VMCS02, which is
-// current.
-struct L2MemoryExit {
-  ExitReason reason;
-  uint64_t qualification;
-  uint64_t guest_physical;
-  // Of qualification bits 7 and 8, or 0: what VMCS02 holds.
-  uint64_t guest_linear;
+// An EPT violation or EPT misconfiguration out of VMCS02, which is current. L0 fills EPT02, or asks
+// the embedder, or raises #GP(0) in L2; or the exit is L1's, and is reflected as the EPT violation,
+// EPT misconfiguration or page-modification-log exit that EPT12 makes of it.
+void HandleMemoryExitOfL2(Vcpu& vcpu);
 
-  // What the current VMCS holds after such an exit.
-  static L2MemoryExit Read(Vcpu& vcpu);
-};
-
-enum class L2MemoryOutcome : uint8_t {
-  // L0 has dealt with it and L2 goes on at its RIP. The caller first sees to an event whose
-  // delivery was interrupted and to NMI unblocking (qualification bit 12).
-  kResume,
-  // EPT01 does not allow the access and nobody has emulated it: it raises #GP(0) in L2.
-  kForbidden,
-  // The exit is L1's, and has been changed into what L1 sees.
-  kToL1,
-};
-L2MemoryOutcome HandleL2MemoryExit(Vcpu& vcpu, L2MemoryExit& exit);
-
-// An EPT violation or EPT misconfiguration out of VMCS01, which is current. False: EPT01 does not
-// allow the access and nobody has emulated it, so it raises #GP(0) in L1.
-bool HandleL1MemoryExit(Vcpu& vcpu);
+// The same out of VMCS01, which is current: the embedder, or #GP(0) in L1.
+void HandleMemoryExitOfL1(Vcpu& vcpu);
 
 // INVEPT and INVVPID by L1. SDM Vol. 3C, 31.3, "INVEPT", "INVVPID".
 VmxOutcome Invept(Vcpu& vcpu);
 VmxOutcome Invvpid(Vcpu& vcpu);
 
-// VMFUNC by L2. True: done, and L2 goes on behind the instruction (the caller moves RIP). False:
-// the exit is L1's. SDM Vol. 3C, 26.5.6.2 "General Operation of the VMFUNC Instruction".
+// VMFUNC by L2; VMCS02 is current. True: done, and L2 goes on behind the instruction. False: the
+// exit is L1's. SDM Vol. 3C, 26.5.6.2 "General Operation of the VMFUNC Instruction".
 bool HandleVmfuncOfL2(Vcpu& vcpu);
 
 // For the embedding hypervisor: EPT01 no longer maps these bytes of L1's physical memory as it did,

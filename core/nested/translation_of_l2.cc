@@ -23,20 +23,22 @@ uint32_t TranslationControls02(const Vcpu& vcpu, uint32_t secondary01) {
   return controls;
 }
 
+uint64_t ReadEptp01(Vcpu& vcpu) {
+  Vmcs& vmcs = vcpu.ports.vmcs;
+  const bool enabled =
+      (vmcs.Read(VmcsField::kPrimaryProcessorBasedControls) &
+       PrimaryProcessorBased::kActivateSecondaryControls) != 0 &&
+      (vmcs.Read(VmcsField::kSecondaryProcessorBasedControls) & Secondary::kEnableEpt) != 0;
+  return enabled ? vmcs.Read(VmcsField::kEptPointer) : 0;
+}
+
 void PrepareTranslationForL2(Vcpu& vcpu, uint64_t eptp01) {
   const VmcsImage& vmcs12 = vcpu.state.vmcs12;
-  Vmcs& vmcs = vcpu.ports.vmcs;
   InvalidateOnTransition(vcpu);
-  if (vcpu.state.offered.SupportsSecondary(Secondary::kEnableVpid)) {
-    vmcs.Write(VmcsField::kVirtualProcessorIdentifier, Vpid02(Vpid12(vmcs12)));
-  }
-  if (HasSecondary(vmcs12, Secondary::kEnableVmFunctions)) {
-    vmcs.Write(VmcsField::kVmFunctionControls, 0);
-  }
   if (HasSecondary(vmcs12, Secondary::kEnableEpt)) {
-    vmcs.Write(VmcsField::kEptPointer, UseEpt02(vcpu, vmcs12.Get<VmcsField::kEptPointer>()));
+    UseEpt02(vcpu, vmcs12.Get<VmcsField::kEptPointer>());
   } else if (eptp01 != 0) {
-    vmcs.Write(VmcsField::kEptPointer, eptp01);
+    WriteEptPointer02(vcpu, eptp01);
   }
 }
 

@@ -83,6 +83,8 @@ struct VcpuState {
   uint64_t apic_is_off_for_l1;
   // L1 has got an INIT that its VMX root operation blocks.
   uint64_t init_latched;
+  // The guest waits for a SIPI, and this CPU is left out of quiesces meanwhile.
+  uint64_t left_out;
 
   // What of host_pages is in use for EPT02, and how.
   Ept02State ept02;
@@ -102,7 +104,9 @@ struct Vcpu {
   // Empty if L1 is offered nothing that needs them.
   HostPages host_pages = {};
 
-  SmpContext smp() { return {ports.cpu, ports.apic, ports.trace, system, own}; }
+  SmpContext smp() {
+    return {ports.cpu, ports.apic, ports.trace, system, own, state.left_out != 0};
+  }
 };
 
 // Puts the state of a CPU whose L1 has not entered VMX operation. `offered` as

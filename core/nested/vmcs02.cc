@@ -62,12 +62,13 @@ void KeepL1Registers(Vcpu& vcpu, const L1Registers& values) {
 }
 
 // What L0 has in the fields that are its own, as far as they do not describe the machine: L1's MSR
-// lists are processed in software, and so are shadow VMCSs.
+// lists are processed in software, and so are shadow VMCSs and VM functions.
 std::optional<uint64_t> HostOwnedValue(VmcsField field) {
   switch (field) {
     case VmcsField::kVmExitMsrStoreCount:
     case VmcsField::kVmExitMsrLoadCount:
     case VmcsField::kVmEntryMsrLoadCount:
+    case VmcsField::kVmFunctionControls:
       return 0;
     case VmcsField::kVmcsLinkPointer:
       return kNoVmcs;
@@ -81,7 +82,6 @@ constexpr FieldSet kWrittenElsewhere = {VmcsField::kVmEntryInterruptionInformati
                                         VmcsField::kVmEntryExceptionErrorCode,
                                         VmcsField::kVmEntryInstructionLength,
                                         VmcsField::kGuestInterruptibilityState,
-                                        VmcsField::kVirtualProcessorIdentifier,
                                         VmcsField::kEptPointer,
                                         VmcsField::kVmxPreemptionTimerValue,
                                         VmcsField::kGuestPdpte0,

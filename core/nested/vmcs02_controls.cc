@@ -6,6 +6,7 @@
 #include "core/nested/hardware_address.h"
 #include "core/nested/nested_paging.h"
 #include "core/nested/tsc.h"
+#include "core/nested/vpid02.h"
 #include "core/vmx/controls.h"
 #include "core/vmx/ept.h"
 #include "core/x86/control_registers.h"
@@ -116,6 +117,12 @@ constexpr Dependency kDependencies[] = {
     {VmcsField::kPrimaryProcessorBasedControls,
      PrimaryProcessorBased::kActivateSecondaryControls | PrimaryProcessorBased::kUseTprShadow,
      kTsc | kProcessorBased},
+    {VmcsField::kPrimaryProcessorBasedControls,
+     PrimaryProcessorBased::kActivateSecondaryControls,
+     {VmcsField::kVirtualProcessorIdentifier}},
+    {VmcsField::kSecondaryProcessorBasedControls,
+     Secondary::kEnableVpid,
+     {VmcsField::kVirtualProcessorIdentifier}},
     {VmcsField::kSecondaryProcessorBasedControls, Secondary::kUseTscScaling, kTsc},
     {VmcsField::kTscMultiplier, kAnyBit, {VmcsField::kTscOffset}},
     {VmcsField::kIoBitmapAAddress, kAnyBit, {VmcsField::kPrimaryProcessorBasedControls}},
@@ -190,6 +197,8 @@ std::optional<uint64_t> MergedControl(const Vcpu& vcpu, VmcsField field) {
     case VmcsField::kMsrBitmapAddress:
       if (vcpu.host_pages.pages.empty()) return std::nullopt;
       return vcpu.host_pages.AddressOf(kMsrBitmapPage).value;
+    case VmcsField::kVirtualProcessorIdentifier:
+      return Vpid02(Vpid12(v));
     case VmcsField::kTscOffset:
       return Compose(TscOf01(vcpu), TscOf12(vcpu)).offset;
     case VmcsField::kTscMultiplier:

@@ -25,7 +25,7 @@ inline constexpr uint32_t kL0EntryControls =
 Vmcs01Inputs ReadVmcs01Inputs(Vcpu& vcpu);
 
 // The value of a field of the policies kMerge and kTranslateAddress in VMCS02, but for those of the
-// guest-state area, of event injection and of translation (nested_paging.h). Nothing if VMCS02 does
+// guest-state area, of event injection and the EPT pointer (nested_paging.h). Nothing if VMCS02 does
 // not use the field.
 std::optional<uint64_t> MergedControl(const Vcpu& vcpu, VmcsField field);
 

@@ -2,6 +2,7 @@
 #include "core/nested/entry_conditions.h"
 #include "core/nested/ept02.h"
 #include "core/nested/ept12.h"
+#include "core/nested/event_injection.h"
 #include "core/nested/nested_paging.h"
 #include "core/vmx/controls.h"
 #include "core/x86/general_register.h"
@@ -30,7 +31,7 @@ bool SwitchEptp(Vcpu& vcpu) {
   const uint64_t eptp = EptpListEntry(vcpu, index);
   if (!IsValidEptp(eptp, vcpu.state.offered)) return false;
   vcpu.state.vmcs12.Set<VmcsField::kEptPointer>(eptp);
-  vcpu.ports.vmcs.Write(VmcsField::kEptPointer, UseEpt02(vcpu, eptp));
+  UseEpt02(vcpu, eptp);
   return true;
 }
 
@@ -42,7 +43,9 @@ bool HandleVmfuncOfL2(Vcpu& vcpu) {
   if (function != kEptpSwitchingFunction || (enabled & VmFunction::kEptpSwitching) == 0) {
     return false;
   }
-  return SwitchEptp(vcpu);
+  if (!SwitchEptp(vcpu)) return false;
+  RetireInstructionOfL2(vcpu);
+  return true;
 }
 
 }  // namespace nvmx

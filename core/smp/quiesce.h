@@ -14,7 +14,8 @@ class StoppedWorld {
 
  private:
   friend class QuiesceProtocol;
-  StoppedWorld() = default;
+  explicit StoppedWorld(uint64_t stopped) : stopped_(stopped) {}
+  uint64_t stopped_;  // how many CPUs stand still
 };
 
 // Stops all CPUs by NMI, so that one of them can change what all of them see.
@@ -41,6 +42,13 @@ class StoppedWorld {
 //   acknowledging it does.
 // The order of locks is quiesce_lock, then print_lock.
 //
+// A CPU whose guest waits for a SIPI takes no NMI, so nobody may wait for it: it leaves itself out
+// before it enters that guest, and takes part again after the exit, before it does anything else.
+// Both happen under the quiesce lock, that is between two quiesces. So each quiesce knows whom it
+// sends an NMI and waits for; and a CPU whose SIPI comes in the middle of one waits for its end,
+// and drops from its caches what may have been changed meanwhile. An NMI that it takes before is
+// not a quiesce's, and acknowledges none.
+//
 // The virtual functions are the seam at which the simulator puts historical orders; the core has
 // only this one.
 class QuiesceProtocol {
@@ -53,19 +61,25 @@ class QuiesceProtocol {
   // over, and returns true. False if the NMI was not sent for a quiesce, or came later than the
   // request that it was sent for.
   virtual bool AcknowledgeIfRequested(SmpContext& context) const;
+  // Leaves this CPU out of the quiesces to come, and lets it take part again. `left_out` is what
+  // SmpContext::left_out tells from then on. Nothing happens if it is so already. Not in NMI
+  // context, not before an NMI exit is settled; the caller holds no lock.
+  static void LeaveOut(SmpContext& context, uint64_t& left_out);
+  static void TakePart(SmpContext& context, uint64_t& left_out);
 
  protected:
   ~QuiesceProtocol() = default;
-  virtual void Begin(SmpContext& context) const;
-  virtual void End(SmpContext& context) const;
+  // Returns how many CPUs have stopped.
+  virtual uint64_t Begin(SmpContext& context) const;
+  virtual void End(SmpContext& context, uint64_t stopped) const;
   // What the responder does between its acknowledgement and its return.
   static void StandStill(SmpContext& context);
 
-  // The three parts that every order of Begin has.
-  static void OpenRequest(SmpContext& context);
-  static void AwaitAcknowledgements(SmpContext& context);
+  // The parts that every order of Begin and End has. The first returns how many CPUs are to stop.
+  static uint64_t OpenRequest(SmpContext& context);
+  static void AwaitAcknowledgements(SmpContext& context, uint64_t to_stop);
   static void RaiseResumeSignal(SmpContext& context);
-  static void AwaitResumption(SmpContext& context);
+  static void AwaitResumption(SmpContext& context, uint64_t stopped);
 };
 
 // The protocol as described above.

@@ -44,10 +44,11 @@ class QuiesceTest : public testing::Test {
 TEST_F(QuiesceTest, StopTakesBothLocksBeforeTheNmiAndGivesOneBackWhenAllHaveAcknowledged) {
   OthersAnswer();
   StoppedWorld world = CoreQuiesce().Stop(context_);
-  EXPECT_THAT(log_, ElementsAre("acquire quiesce_lock", "acquire print_lock",
-                                "store quiesce_acknowledged", "store quiesce_initiator",
-                                "NMI to all others", "spin quiesce_acknowledged>=2",
-                                "release print_lock", "trace QuiesceBegin"));
+  EXPECT_THAT(
+      log_,
+      ElementsAre("acquire quiesce_lock", "acquire print_lock", "load quiesce_left_out",
+                  "store quiesce_acknowledged", "store quiesce_initiator", "NMI to all others",
+                  "spin quiesce_acknowledged>=2", "release print_lock", "trace QuiesceBegin"));
   EXPECT_EQ(apic_.nmis_sent(), 1);
   CoreQuiesce().Resume(context_, std::move(world));
 }
@@ -188,6 +189,58 @@ TEST_F(QuiesceTest, AnNmiAfterTheRequestWasWithdrawnIsNotAcknowledged) {
   });
   CoreQuiesce().Resume(context_, std::move(world));
   EXPECT_TRUE(looked);
+}
+
+// --- CPUs that are left out ---
+
+TEST_F(QuiesceTest, ACpuLeavesItselfOutAndTakesPartAgainUnderTheLock) {
+  uint64_t left_out = 0;
+  QuiesceProtocol::LeaveOut(context_, left_out);
+  EXPECT_EQ(left_out, 1u);
+  EXPECT_EQ(cells().left_out.Peek(), 1u << 1);
+  EXPECT_THAT(log_,
+              ElementsAre("acquire quiesce_lock", "add quiesce_left_out", "release quiesce_lock"));
+  log_.clear();
+  QuiesceProtocol::TakePart(context_, left_out);
+  EXPECT_EQ(left_out, 0u);
+  EXPECT_EQ(cells().left_out.Peek(), 0u);
+  EXPECT_THAT(log_, ElementsAre("acquire quiesce_lock", "add quiesce_left_out", "INVEPT",
+                                "release quiesce_lock"));
+}
+
+TEST_F(QuiesceTest, WhatIsSoAlreadyIsNotDoneAgain) {
+  uint64_t left_out = 0;
+  QuiesceProtocol::TakePart(context_, left_out);
+  EXPECT_THAT(log_, ElementsAre());
+  QuiesceProtocol::LeaveOut(context_, left_out);
+  log_.clear();
+  QuiesceProtocol::LeaveOut(context_, left_out);
+  EXPECT_THAT(log_, ElementsAre());
+}
+
+TEST_F(QuiesceTest, ACpuThatIsLeftOutIsNeitherSentAnNmiNorWaitedFor) {
+  cells().left_out.Store(other_, 1u << 2);
+  log_.clear();
+  cpu_.WhileWaiting([this](const SpinCondition& condition) {
+    if (condition.cell == &cells().acknowledged) cells().acknowledged.Add(other_, 1);
+    if (condition.cell == &cells().resumed) cells().resumed.Add(other_, 1);
+  });
+  StoppedWorld world = CoreQuiesce().Stop(context_);
+  EXPECT_THAT(
+      log_,
+      ElementsAre("acquire quiesce_lock", "acquire print_lock", "load quiesce_left_out",
+                  "store quiesce_acknowledged", "store quiesce_initiator", "NMI to 0",
+                  "spin quiesce_acknowledged>=1", "release print_lock", "trace QuiesceBegin"));
+  log_.clear();
+  CoreQuiesce().Resume(context_, std::move(world));
+  EXPECT_THAT(log_, testing::Contains("spin quiesce_resumed>=1"));
+}
+
+TEST_F(QuiesceTest, ACpuThatIsLeftOutAcknowledgesNothing) {
+  cells().initiator.Store(other_, other_.Index() + 1);
+  context_.left_out = true;
+  EXPECT_FALSE(Acknowledge());
+  EXPECT_EQ(cells().acknowledged.Peek(), 0u);
 }
 
 }  // namespace

@@ -18,6 +18,7 @@ enum class CellKind : uint8_t {
   kNumber,  // a count or a flag
   kCpu,     // 0, or the index of a CPU + 1
   kLock,    // as kCpu: the holder
+  kCpuSet,  // bit n is set for the CPU with index n
   kBlock,   // an object larger than a machine word, written only while all other CPUs are stopped
 };
 

@@ -24,6 +24,8 @@ struct QuiesceCells {
   Shared acknowledged{"quiesce_acknowledged"};
   Shared resume_signal{"quiesce_resume_signal"};
   Shared resumed{"quiesce_resumed"};
+  // The CPUs that are left out: bit n is CPU n. Only the holder of the lock touches it.
+  Shared left_out{"quiesce_left_out", CellKind::kCpuSet};
 };
 
 // The latest changes of EPT01: ranges of host-physical memory to which it led and does not any
@@ -38,7 +40,9 @@ struct Ept01Changes {
   std::array<Range, kKept> latest;
 };
 
-// What all CPUs of L0 share. The storage is the embedder's; one per machine.
+// What all CPUs of L0 share. The storage is the embedder's; one per machine, which has no more than
+// kMostCpus.
+inline constexpr uint32_t kMostCpus = 64;
 struct System {
   explicit System(uint32_t cpus, bool log_mtrrs = true)
       : cpu_count(cpus), log_mtrr_writes(log_mtrrs) {}
@@ -78,6 +82,9 @@ struct SmpContext {
   Trace& trace;
   System& system;
   CpuCells& own;
+  // This CPU is left out of quiesces (see QuiesceProtocol). It changes only while this CPU holds
+  // the quiesce lock: no request of another CPU is open then, so NMI context may find either value.
+  bool left_out = false;
 };
 
 }  // namespace nvmx

@@ -162,6 +162,11 @@ void FakeApic::SendNmiToAllOthers() {
   ++nmis_sent_;
 }
 
+void FakeApic::SendNmi(CpuIndex cpu) {
+  log_.push_back("NMI to " + std::to_string(cpu));
+  ++nmis_sent_;
+}
+
 uint64_t FakeClock::ReadTsc() {
   log_.push_back("RDTSC");
   return tsc_++;

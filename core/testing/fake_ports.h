@@ -27,8 +27,8 @@ namespace nvmx {
 
 // The lines are "load CELL", "store CELL", "add CELL", "release CELL", "spin CELL=VALUE", "spin
 // CELL>=VALUE", "acquire CELL", "VMPTRLD VMCS01", "VMREAD FIELD", "VMWRITE FIELD", "RDMSR 10",
-// "WRMSR 10" (hexadecimal), "CPUID", "unblock NMI", "INVEPT", "INVVPID", "XSETBV", "RDTSC", "NMI to all others", "trace
-// KIND", "read memory", "write memory".
+// "WRMSR 10" (hexadecimal), "CPUID", "unblock NMI", "INVEPT", "INVVPID", "XSETBV", "RDTSC", "NMI to
+// all others", "NMI to 2", "trace KIND", "read memory", "write memory".
 using EventLog = std::vector<std::string>;
 
 class FakeCpu final : public Cpu {
@@ -158,6 +158,7 @@ class FakeApic final : public Apic {
  public:
   explicit FakeApic(EventLog& log) : log_(log) {}
   void SendNmiToAllOthers() override;
+  void SendNmi(CpuIndex cpu) override;
   int nmis_sent() const { return nmis_sent_; }
 
  private:

@@ -49,6 +49,7 @@ class MockApic : public Apic {
  public:
   virtual ~MockApic() = default;
   MOCK_METHOD(void, SendNmiToAllOthers, (), (override));
+  MOCK_METHOD(void, SendNmi, (CpuIndex cpu), (override));
 };
 
 class MockClock : public Clock {

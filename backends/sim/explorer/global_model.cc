@@ -51,6 +51,20 @@ bool SendsToOneCpu(const lhv::GuestProgram& program) {
   return false;
 }
 
+// Whether a CPU of the program can come to wait for a SIPI: it then enters itself into a set of
+// CPUs by its number, and is not interchangeable with another.
+bool CanWaitForSipi(const lhv::GuestProgram& program) {
+  for (const lhv::CpuProgram& cpu : program.cpus) {
+    for (const lhv::Operation& operation : cpu.l1) {
+      if (operation.kind == lhv::OperationKind::kVmwrite && operation.value != 0 &&
+          operation.selector == static_cast<uint32_t>(VmcsField::kGuestActivityState)) {
+        return true;
+      }
+    }
+  }
+  return false;
+}
+
 bool SameProgram(const lhv::CpuProgram& a, const lhv::CpuProgram& b) {
   const auto same_memory = [](const lhv::MemoryBlock& x, const lhv::MemoryBlock& y) {
     return x.offset == y.offset && x.bytes == y.bytes;
@@ -66,7 +80,9 @@ absl::StatusOr<std::unique_ptr<GlobalModel>> GlobalModel::Create(const Scenario&
                                                                  bool use_symmetry) {
   std::unique_ptr<GlobalModel> model(new GlobalModel(scenario));
   model->cpu_count_ = scenario.cpus;
-  use_symmetry = use_symmetry && !SendsToOneCpu(scenario.program);
+  use_symmetry =
+      use_symmetry && !SendsToOneCpu(scenario.program) && !CanWaitForSipi(scenario.program);
+  model->uses_symmetry_ = use_symmetry;
   for (uint32_t cpu = 0; cpu < scenario.cpus; ++cpu) {
     const auto& programs = scenario.program.cpus;
     if (use_symmetry && cpu > 0 && SameProgram(programs[cpu], programs[cpu - 1])) {
@@ -247,16 +263,25 @@ bool GlobalModel::Apply(GlobalState& state, uint32_t cpu, Choice choice, GlobalE
     Put(word, kLatchShift, 0, 3);
   }
   word = (word & ~kLocalMask) | step->to;
+  if (uses_cell && info.writes && uses_symmetry_ &&
+      this->cell(info.cell).kind == CellKind::kCpuSet) {
+    status_ = absl::FailedPreconditionError(
+        absl::StrCat("CPU ", cpu,
+                     " writes a set of CPUs, in a program whose CPUs were taken to be "
+                     "interchangeable. It can still be replayed and run"));
+    return false;
+  }
   if (uses_cell && info.writes) SetValue(state, cpu, info.cell, step->new_value);
+  const bool by_l0 = info.kind == PointKind::kSendIpi;
   if (step->effects.sends_nmi_to_others) {
-    const bool by_l0 = info.kind == PointKind::kSendIpi;
     for (uint32_t other = 0; other < cpu_count_; ++other) {
       if (other != cpu)
         PutNmi(state, other, by_l0 ? NmiSource::kQuiesce : NmiSource::kGuest, effects);
     }
   }
   if (step->effects.sends_nmi_to && *step->effects.sends_nmi_to < cpu_count_) {
-    PutNmi(state, *step->effects.sends_nmi_to, NmiSource::kGuest, effects);
+    PutNmi(state, *step->effects.sends_nmi_to, by_l0 ? NmiSource::kQuiesce : NmiSource::kGuest,
+           effects);
   }
   const bool merged = effects.merged;
   Judge(state, cpu, step->effects, effects);

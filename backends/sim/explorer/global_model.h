@@ -98,6 +98,7 @@ class GlobalModel {
   std::vector<uint32_t> class_of_;                   // by CPU; CPUs of one class are neighbours
   std::vector<Place> places_;
   bool blocks_count_ = false;
+  bool uses_symmetry_ = false;
   absl::Status status_;
 };
 

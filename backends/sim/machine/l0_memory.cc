@@ -62,6 +62,11 @@ uint64_t L0Memory::ConstantPagesDigest() const {
   return digest;
 }
 
+uint64_t L0Memory::Ept01Pointer() {
+  constexpr uint64_t kFourLevels = uint64_t{3} << Eptp::kWalkLengthShift;
+  return AddressOf(kPml4).value | kWriteBack | kFourLevels;
+}
+
 bool L0Memory::IsDamaged() const { return ConstantPagesDigest() != digest_; }
 
 HostPages L0Memory::HostPagesOf(uint32_t cpu) {
@@ -69,19 +74,22 @@ HostPages L0Memory::HostPagesOf(uint32_t cpu) {
   return {std::span(pages_).subspan(first, kHostPageCount), AddressOf(first)};
 }
 
-void L0Memory::ClearHostPages(uint32_t cpu) {
-  for (HostPage& page : HostPagesOf(cpu).pages) page.words.fill(0);
+void L0Memory::ClearHostPages(uint32_t cpu, size_t used) {
+  for (HostPage& page : HostPagesOf(cpu).pages.first(std::min(used, kHostPageCount))) {
+    page.words.fill(0);
+  }
 }
 
 void L0Memory::ConfigureVmcs01(Vcpu& vcpu) {
   nvmx::Vmcs& vmcs = vcpu.ports.vmcs;
-  const auto set = [&](VmcsField field, uint64_t bits) { vmcs.Write(field, vmcs.Read(field) | bits); };
+  const auto set = [&](VmcsField field, uint64_t bits) {
+    vmcs.Write(field, vmcs.Read(field) | bits);
+  };
   set(VmcsField::kPrimaryProcessorBasedControls,
       PrimaryProcessorBased::kActivateSecondaryControls | PrimaryProcessorBased::kUseMsrBitmaps);
   set(VmcsField::kSecondaryProcessorBasedControls,
       Secondary::kEnableEpt | Secondary::kEnableVpid | Secondary::kUnrestrictedGuest);
-  constexpr uint64_t kFourLevels = uint64_t{3} << Eptp::kWalkLengthShift;
-  vmcs.Write(VmcsField::kEptPointer, AddressOf(kPml4).value | kWriteBack | kFourLevels);
+  vmcs.Write(VmcsField::kEptPointer, Ept01Pointer());
   vmcs.Write(VmcsField::kVirtualProcessorIdentifier, kVpid01);
   vmcs.Write(VmcsField::kMsrBitmapAddress, AddressOf(FirstPageOf(vcpu.ports.cpu.Index())).value);
 }

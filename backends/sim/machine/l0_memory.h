@@ -28,14 +28,20 @@ class L0Memory {
   // What Embedder::MapEpt01() must say of EPT01.
   static Ept01Mapping Map(GuestPhysicalAddress address);
 
+  // A value of the EPT-pointer field that names EPT01.
+  static uint64_t Ept01Pointer();
   HostPages HostPagesOf(uint32_t cpu);
   // EPT01, VPID 1 and the MSR bitmap, into VMCS01, which is current and has its controls.
   void ConfigureVmcs01(Vcpu& vcpu);
 
   // Whether something wrote where only this class writes.
   bool IsDamaged() const;
-  // Host pages as they were at first.
-  void ClearHostPages(uint32_t cpu);
+  // The host pages as they were at first; `used` of them, the first, may have been written.
+  void ClearHostPages(uint32_t cpu, size_t used);
+  // How many host pages a CPU of L0 in that state may have written.
+  static size_t UsedHostPages(const VcpuState& state) {
+    return kFirstEpt02Page + state.ept02.pages_begun;
+  }
 
  private:
   enum Page : size_t { kCanaryBelow, kPml4, kPdpts };
@@ -46,7 +52,9 @@ class L0Memory {
   static constexpr size_t kHostPageCount = kFirstEpt02Page + kEpt02Pages;
   static constexpr size_t kPagesOfCpu = 1 + kHostPageCount + 1;
 
-  static PhysicalAddress AddressOf(size_t page) { return PhysicalAddress{kBase + page * kPageSize}; }
+  static PhysicalAddress AddressOf(size_t page) {
+    return PhysicalAddress{kBase + page * kPageSize};
+  }
   static size_t FirstPageOf(uint32_t cpu) { return kSharedPages + cpu * kPagesOfCpu; }
   void FillConstantPages();
   uint64_t ConstantPagesDigest() const;

@@ -32,6 +32,7 @@ absl::StatusOr<std::unique_ptr<Machine>> Machine::Create(const lhv::GuestProgram
 Machine::Machine(const lhv::GuestProgram& program, const MachineOptions& options)
     : system_(static_cast<uint32_t>(program.cpus.size()), options.log_mtrr_writes),
       memory_(static_cast<uint32_t>(program.cpus.size())),
+      l0_memory_(memory_, static_cast<uint32_t>(program.cpus.size())),
       trace_(options.keep_trace) {
   for (uint32_t index = 0; index < program.cpus.size(); ++index) {
     cpus_.push_back(std::make_unique<SimCpu>(
@@ -44,6 +45,7 @@ Machine::Machine(const lhv::GuestProgram& program, const MachineOptions& options
                                  static_cast<const SharedCell*>(&quiesce.acknowledged),
                                  static_cast<const SharedCell*>(&quiesce.resume_signal),
                                  static_cast<const SharedCell*>(&quiesce.resumed),
+                                 static_cast<const SharedCell*>(&quiesce.left_out),
                                  static_cast<const SharedCell*>(&system_.ept01_memory_types),
                                  static_cast<const SharedCell*>(&system_.ept01_generation),
                                  static_cast<const SharedCell*>(&system_.ept01_changes)}) {

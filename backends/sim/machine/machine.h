@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "absl/status/statusor.h"
+#include "backends/sim/machine/l0_memory.h"
 #include "backends/sim/machine/sim_cpu.h"
 #include "lhv/assembled.h"
 
@@ -70,6 +71,7 @@ class Machine final : private Interconnect {
 
   System system_;
   Memory memory_;
+  L0Memory l0_memory_;
   TraceLog trace_;
   uint32_t step_ = 0;
   bool isolated_ = false;

@@ -223,6 +223,11 @@ void Processor::TakeDebugTrap() {
 void Processor::InjectEvent() {
   const VmcsImage& v = Vmcs().fields;
   const InterruptionInformation event(v.Get<VmcsField::kVmEntryInterruptionInformation>());
+  // 27.7.7 "VM Exits Induced by the TPR Threshold".
+  if (HasPrimary(Primary::kUseTprShadow) && HasSecondary(Secondary::kVirtualizeApicAccesses) &&
+      IsTprBelowThreshold(ReadVirtualTpr())) {
+    state_.tpr_below_pending = 1;
+  }
   if (!event.valid()) return DropUndeliverableDebugExceptions();
   if (event.type() == InterruptionType::kOtherEvent) {
     state_.mtf_pending = 1;

@@ -256,7 +256,9 @@ bool Processor::IsTprBelowThreshold(uint64_t virtual_tpr) const {
 // --- Translations
 
 bool Processor::LoadPdptes(uint64_t cr3) {
+  TakeLogIndex();
   const Mmu::PdpteLoad load = mmu_.LoadPdptes(Context(), cr3);
+  PutLogIndex();
   if (load.fault) {
     Raise(*load.fault, SegmentRegister::kDs, AccessKind::kRead);
     return false;

@@ -5,6 +5,7 @@
 
 #include "backends/sim/machine/guest_tables.h"
 #include "backends/sim/machine/initial_state.h"
+#include "backends/sim/machine/l0_memory.h"
 #include "backends/sim/machine/processor_profile.h"
 #include "core/nested/guest_nmi.h"
 #include "core/nested/hypervisor.h"
@@ -51,6 +52,8 @@ SimCpu::SimCpu(uint32_t index, const Parts& parts)
   WriteGuestTables(memory_, index);
   InitializeVcpuState(vcpu_state_, OfferedCapabilities(processor_.capabilities()));
   processor_.MakeCurrent(VmcsRole::kVmcs01);
+  // The core turns EPT on when L1 leaves protected mode.
+  processor_.VmcsWrite(VmcsField::kEptPointer, L0Memory::Ept01Pointer());
   WriteInitialGuestState(processor_, index);
   InitializeVmcs01Controls(vcpu_);
   processor_.EnterGuest();
@@ -337,6 +340,16 @@ void SimCpu::SendNmiToAllOthers() {
   effects_.sends_nmi_to_others = true;
   Note(EventKind::kIpiSent, kCommand, 0);
   interconnect_.Send(index_, kCommand, NmiSource::kQuiesce);
+}
+
+void SimCpu::SendNmi(CpuIndex cpu) {
+  Yield({.kind = PointKind::kSendIpi});
+  using lhv::InterruptCommand;
+  const uint64_t command = InterruptCommand::kNmi | InterruptCommand::kAssert |
+                           uint64_t{cpu} << InterruptCommand::kDestinationShift;
+  effects_.sends_nmi_to = cpu;
+  Note(EventKind::kIpiSent, command, 0);
+  interconnect_.Send(index_, command, NmiSource::kQuiesce);
 }
 
 void SimCpu::Record(TraceKind kind, uint64_t first, uint64_t second) {

@@ -207,6 +207,7 @@ class SimCpu final : private Platform,
   }
   // Apic
   void SendNmiToAllOthers() override;
+  void SendNmi(CpuIndex cpu) override;
   // Clock
   uint64_t ReadTsc() override { return processor_.ReadTsc(); }
   // Trace

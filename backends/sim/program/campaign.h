@@ -49,7 +49,7 @@ struct CampaignResult {
   std::map<std::string, uint64_t> declared;
   Reached reached;
   std::vector<Finding> findings;  // in the order in which they were found
-  double seconds = 0;
+  double seconds = 0;  // of one processor
 };
 
 struct CampaignOptions {

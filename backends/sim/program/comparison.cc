@@ -53,6 +53,17 @@ void Comparer::Compare(const lhv::GuestProgram& program, Comparison& result) {
   keep_.Run(program, result.keep);
   evict_.Run(program, result.evict);
   nested_.Run(program, result.nested);
+  Judge(program, result);
+}
+
+void Comparer::CompareBehindSetup(const lhv::GuestProgram& program, Comparison& result) {
+  keep_.RunBehindSetup(program, result.keep);
+  evict_.RunBehindSetup(program, result.evict);
+  nested_.RunBehindSetup(program, result.nested);
+  Judge(program, result);
+}
+
+void Comparer::Judge(const lhv::GuestProgram& program, Comparison& result) {
   result.declared.clear();
   result.difference.reset();
   result.ambiguous = !SameObservations(result.keep, result.evict);

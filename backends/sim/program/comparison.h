@@ -68,11 +68,16 @@ class Comparer {
   // The program has as many CPUs. The result's memory is used again.
   void Compare(const lhv::GuestProgram& program, Comparison& result);
 
+  // The same for a program that begins with the setup that is remembered, faster;
+  // ProgramMachine::RememberSetup() tells more.
+  void CompareBehindSetup(const lhv::GuestProgram& program, Comparison& result);
   void RememberSetup(const lhv::GuestProgram& program);
   void set_step_limit(uint64_t steps);
   NestedMachine& nested() { return nested_; }
 
  private:
+  void Judge(const lhv::GuestProgram& program, Comparison& result);
+
   NativeMachine keep_, evict_;
   NestedMachine nested_;
 };

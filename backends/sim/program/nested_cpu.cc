@@ -1,7 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "backends/sim/program/nested_cpu.h"
 
+#include <algorithm>
 #include <cstring>
+#include <span>
 
 #include "absl/strings/str_cat.h"
 #include "backends/sim/machine/initial_state.h"
@@ -34,7 +36,7 @@ void NestedCpu::Reset() {
   defect_.clear();
   processor().state() = at_reset_;
   processor().mmu().tlb().Clear();
-  l0_memory_.ClearHostPages(index());
+  l0_memory_.ClearHostPages(index(), L0Memory::UsedHostPages(vcpu_state_));
   std::memset(cells_.guest_nmis_pending.bytes().data(), 0, sizeof(uint64_t));
   vcpu_state_ = {};
   InitializeVcpuState(vcpu_state_, OfferedCapabilities(processor().capabilities()));
@@ -51,13 +53,25 @@ void NestedCpu::Reset() {
 }
 
 NestedCpu::L0State NestedCpu::SaveL0State() const {
-  return {vcpu_state_, cells_.guest_nmis_pending.Peek()};
+  const std::span<const HostPage> pages = l0_memory_.HostPagesOf(index()).pages;
+  L0State state{vcpu_state_, cells_.guest_nmis_pending.Peek(),
+                {pages.begin(), pages.begin() + static_cast<ptrdiff_t>(
+                                                    L0Memory::UsedHostPages(vcpu_state_))}};
+  // Most setups leave them as they were.
+  const auto is_zero = [](const HostPage& page) { return page.words == HostPage{}.words; };
+  if (std::all_of(state.host_pages.begin(), state.host_pages.end(), is_zero)) {
+    state.host_pages.clear();
+  }
+  return state;
 }
 
 void NestedCpu::RestoreL0State(const L0State& state) {
   pending() = {};
   waiting_ = false;
   defect_.clear();
+  l0_memory_.ClearHostPages(index(), L0Memory::UsedHostPages(vcpu_state_));
+  std::copy(state.host_pages.begin(), state.host_pages.end(),
+            l0_memory_.HostPagesOf(index()).pages.begin());
   vcpu_state_ = state.vcpu;
   std::memcpy(cells_.guest_nmis_pending.bytes().data(), &state.guest_nmis_pending,
               sizeof state.guest_nmis_pending);
@@ -157,7 +171,9 @@ void NestedCpu::UnblockNmi() {
   TakeNmiInRoot();
 }
 
-void NestedCpu::Invalidate(const Invalidation&) {}
+void NestedCpu::Invalidate(const Invalidation& invalidation) {
+  processor().Invalidate(invalidation);
+}
 
 void NestedCpu::WriteXcr0(uint64_t value) { processor().state().xcr0 = value; }
 

@@ -6,6 +6,7 @@
 #include <memory>
 #include <optional>
 #include <string>
+#include <vector>
 
 #include "backends/sim/machine/fiber.h"
 #include "backends/sim/machine/l0_memory.h"
@@ -20,7 +21,8 @@ namespace nvmx::sim {
 // The other CPUs, as L0 on one of them reaches them.
 class L0Bus {
  public:
-  virtual void SendNmiToAllOthers(uint32_t from) = 0;
+  virtual void SendHostNmiToAllOthers(uint32_t from) = 0;
+  virtual void SendHostNmi(uint32_t to) = 0;
 
  protected:
   ~L0Bus() = default;
@@ -65,10 +67,11 @@ class NestedCpu final : public ProgramCpu,
   const std::string& defect() const { return defect_; }
 
   const VcpuState& vcpu_state() const { return vcpu_state_; }
-  // What is neither in the processor nor in memory, to go back to.
+  // What is neither in the processor nor in the guest's memory, to go back to.
   struct L0State {
     VcpuState vcpu;
     uint64_t guest_nmis_pending;
+    std::vector<HostPage> host_pages;  // those that are not zero are among these
   };
   L0State SaveL0State() const;
   void RestoreL0State(const L0State& state);
@@ -116,7 +119,8 @@ class NestedCpu final : public ProgramCpu,
     return memory_.Write(address.value, bytes);
   }
   // Apic
-  void SendNmiToAllOthers() override { l0_bus_.SendNmiToAllOthers(index()); }
+  void SendNmiToAllOthers() override { l0_bus_.SendHostNmiToAllOthers(index()); }
+  void SendNmi(CpuIndex cpu) override { l0_bus_.SendHostNmi(cpu); }
   // Clock
   uint64_t ReadTsc() override { return processor().ReadTsc(); }
   // Trace

@@ -44,7 +44,7 @@ bool NestedMachine::FinishTurn(uint32_t index) {
   return true;
 }
 
-void NestedMachine::SendNmiToAllOthers(uint32_t from) {
+void NestedMachine::SendHostNmiToAllOthers(uint32_t from) {
   for (uint32_t index = 0; index < cpu_count(); ++index) {
     if (index != from) cpus_[index]->ReceiveHostNmi();
   }
@@ -66,7 +66,6 @@ void NestedMachine::SaveStart() {
 
 void NestedMachine::RestoreStart() {
   system_.emplace(cpu_count());
-  l0_memory_.ClearHostPages(0);
   cpus_[0]->processor().state() = start_->processor;
   cpus_[0]->processor().mmu().tlb().Clear();
   cpus_[0]->RestoreL0State(start_->l0);

@@ -31,7 +31,8 @@ class NestedMachine final : public ProgramMachine, private L0Bus {
   std::string Defect() override;
   void SaveStart() override;
   void RestoreStart() override;
-  void SendNmiToAllOthers(uint32_t from) override;
+  void SendHostNmiToAllOthers(uint32_t from) override;
+  void SendHostNmi(uint32_t to) override { cpus_[to]->ReceiveHostNmi(); }
   // Lets the CPUs' L0 go on until `index` has finished its turn. False if none can.
   bool FinishTurn(uint32_t index);
 

@@ -1,8 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "backends/sim/program/program_machine.h"
 
-#include <algorithm>
-
 #include "backends/sim/machine/guest_tables.h"
 #include "lhv/layout.h"
 
@@ -11,7 +9,17 @@ namespace nvmx::sim {
 ProgramMachine::ProgramMachine(uint32_t cpus) : cpu_count_(cpus), memory_(cpus) {}
 
 void ProgramMachine::Run(const lhv::GuestProgram& program, ProgramResult& result) {
-  Load(program);
+  window_is_remembered_ = false;
+  LoadFromReset(program);
+  Finish(result);
+}
+
+void ProgramMachine::RunBehindSetup(const lhv::GuestProgram& program, ProgramResult& result) {
+  LoadBehindSetup(program);
+  Finish(result);
+}
+
+void ProgramMachine::Finish(ProgramResult& result) {
   result.cpus.resize(cpu_count_);
   RunToTheEnd();
   result.steps = 0;
@@ -23,18 +31,13 @@ void ProgramMachine::Run(const lhv::GuestProgram& program, ProgramResult& result
   result.defect = Defect();
 }
 
-void ProgramMachine::Load(const lhv::GuestProgram& program) {
-  if (StartsLikeTheRemembered(program)) {
-    if (!window_is_remembered_) RememberSetup(lhv::GuestProgram(remembered_->program));
-    memory_.RestoreWindow(0, *remembered_->window);
-    WriteBlocks(program, remembered_->program.cpus[0].memory.size());
-    cpu(0).Load(program.cpus[0], remembered_->steps);
-    cpu(0).log() = remembered_->log;
-    RestoreStart();
-    return;
-  }
-  window_is_remembered_ = false;
-  LoadFromReset(program);
+void ProgramMachine::LoadBehindSetup(const lhv::GuestProgram& program) {
+  if (!window_is_remembered_) RememberSetup(lhv::GuestProgram(remembered_->program));
+  memory_.RestoreWindow(0, *remembered_->window);
+  WriteBlocks(program, remembered_->program.cpus[0].memory.size());
+  cpu(0).Load(program.cpus[0], remembered_->steps);
+  cpu(0).log() = remembered_->log;
+  RestoreStart();
 }
 
 void ProgramMachine::LoadFromReset(const lhv::GuestProgram& program) {
@@ -50,6 +53,7 @@ void ProgramMachine::LoadFromReset(const lhv::GuestProgram& program) {
     while (!cpu(index).IsBehindSetup() && cpu(index).steps() < step_limit_ && Turn(index)) {
     }
   }
+  // A run begins alike whether its setup has just been executed or was remembered.
 }
 
 void ProgramMachine::WriteBlocks(const lhv::GuestProgram& program, size_t first) {
@@ -59,18 +63,6 @@ void ProgramMachine::WriteBlocks(const lhv::GuestProgram& program, size_t first)
       memory_.Write(lhv::WindowOf(index) + blocks[block].offset, blocks[block].bytes);
     }
   }
-}
-
-bool ProgramMachine::StartsLikeTheRemembered(const lhv::GuestProgram& program) const {
-  if (!remembered_) return false;
-  const lhv::CpuProgram& cpu = program.cpus[0];
-  const lhv::CpuProgram& first = remembered_->program.cpus[0];
-  return cpu.run_begin == first.run_begin && cpu.memory.size() >= first.memory.size() &&
-         std::equal(first.l1.begin(), first.l1.end(), cpu.l1.begin()) &&
-         std::equal(first.memory.begin(), first.memory.end(), cpu.memory.begin(),
-                    [](const lhv::MemoryBlock& a, const lhv::MemoryBlock& b) {
-                      return a.offset == b.offset && a.bytes == b.bytes;
-                    });
 }
 
 void ProgramMachine::RememberSetup(const lhv::GuestProgram& program) {

@@ -30,9 +30,11 @@ class ProgramMachine : protected ProgramBus {
   // machine; the result's memory is used again.
   void Run(const lhv::GuestProgram& program, ProgramResult& result);
 
-  // From now on a program with one CPU whose setup and first memory blocks are those of `program`
-  // starts behind the setup, in the state that it left. The setup must not read other blocks.
+  // For many programs that begin alike: RunBehindSetup() starts behind the setup of `program`, which
+  // has one CPU, in the state that it left. The setup and the memory blocks of `program` must be
+  // those that the other program begins with, and the setup must not look at other memory.
   void RememberSetup(const lhv::GuestProgram& program);
+  void RunBehindSetup(const lhv::GuestProgram& program, ProgramResult& result);
 
  protected:
   explicit ProgramMachine(uint32_t cpus);
@@ -55,9 +57,9 @@ class ProgramMachine : protected ProgramBus {
 
  private:
   void SendIpi(uint32_t from, uint64_t interrupt_command) override;
-  void Load(const lhv::GuestProgram& program);
   void LoadFromReset(const lhv::GuestProgram& program);
-  bool StartsLikeTheRemembered(const lhv::GuestProgram& program) const;
+  void LoadBehindSetup(const lhv::GuestProgram& program);
+  void Finish(ProgramResult& result);
   void WriteBlocks(const lhv::GuestProgram& program, size_t first);
   void RunToTheEnd();
   // When no CPU can move: lets time pass until a timer expires. False if none runs.

@@ -148,7 +148,7 @@ TEST(DiagnosisTest, TheMainDeadlockIsACycleOfAcknowledgementAndPrintLock) {
   EXPECT_EQ(LocksHeldBy(machine, 0), std::vector<std::string>{});
   EXPECT_EQ(LocksHeldBy(machine, 1), (std::vector<std::string>{"quiesce_lock", "print_lock"}));
   EXPECT_TRUE(
-      absl::StrContains(DescribeReason(machine), "consumed by its VM exit from L2 at step 34"))
+      absl::StrContains(DescribeReason(machine), "consumed by its VM exit from L2 at step 36"))
       << DescribeReason(machine);
   EXPECT_TRUE(absl::StrContains(DescribeLastNmi(machine, 0), "not acknowledged"));
   EXPECT_TRUE(absl::StrContains(DescribePlace(stuck.scenario, machine, 0), "raw exit reason 0"));

@@ -5,33 +5,36 @@
 
 namespace nvmx::sim {
 
-void NoPrintLock::Begin(SmpContext& context) const {
+uint64_t NoPrintLock::Begin(SmpContext& context) const {
   context.system.quiesce.lock.Acquire(context.cpu);
-  OpenRequest(context);
-  AwaitAcknowledgements(context);
+  const uint64_t to_stop = OpenRequest(context);
+  AwaitAcknowledgements(context, to_stop);
+  return to_stop;
 }
 
-void SignalBeforeWithdrawal::End(SmpContext& context) const {
+void SignalBeforeWithdrawal::End(SmpContext& context, uint64_t stopped) const {
   RaiseResumeSignal(context);
-  AwaitResumption(context);
+  AwaitResumption(context, stopped);
   context.system.quiesce.initiator.Store(context.cpu, 0);
   context.system.quiesce.lock.Release(context.cpu);
 }
 
-void PrintLockFirst::Begin(SmpContext& context) const {
+uint64_t PrintLockFirst::Begin(SmpContext& context) const {
   context.system.print_lock.Acquire(context.cpu);
   context.system.quiesce.lock.Acquire(context.cpu);
-  OpenRequest(context);
+  const uint64_t to_stop = OpenRequest(context);
   context.system.print_lock.Release(context.cpu);
-  AwaitAcknowledgements(context);
+  AwaitAcknowledgements(context, to_stop);
+  return to_stop;
 }
 
-void EarlyPrintLockRelease::Begin(SmpContext& context) const {
+uint64_t EarlyPrintLockRelease::Begin(SmpContext& context) const {
   context.system.quiesce.lock.Acquire(context.cpu);
   context.system.print_lock.Acquire(context.cpu);
-  OpenRequest(context);
+  const uint64_t to_stop = OpenRequest(context);
   context.system.print_lock.Release(context.cpu);
-  AwaitAcknowledgements(context);
+  AwaitAcknowledgements(context, to_stop);
+  return to_stop;
 }
 
 bool PrintInNmiContext::AcknowledgeIfRequested(SmpContext& context) const {

@@ -2,6 +2,8 @@
 #ifndef NVMX_BACKENDS_SIM_VARIANTS_QUIESCE_ORDERS_H_
 #define NVMX_BACKENDS_SIM_VARIANTS_QUIESCE_ORDERS_H_
 
+#include <cstdint>
+
 #include "core/smp/quiesce.h"
 
 namespace nvmx::sim {
@@ -12,22 +14,22 @@ namespace nvmx::sim {
 // The initiator does not take the print lock: a CPU is stopped while it holds it, and the initiator
 // prints.
 class NoPrintLock final : public QuiesceProtocol {
-  void Begin(SmpContext& context) const override;
+  uint64_t Begin(SmpContext& context) const override;
 };
 
 // The resume signal is raised while the request is still open.
 class SignalBeforeWithdrawal final : public QuiesceProtocol {
-  void End(SmpContext& context) const override;
+  void End(SmpContext& context, uint64_t stopped) const override;
 };
 
 // The print lock is taken before the quiesce lock, and given back before all have acknowledged.
 class PrintLockFirst final : public QuiesceProtocol {
-  void Begin(SmpContext& context) const override;
+  uint64_t Begin(SmpContext& context) const override;
 };
 
 // The print lock is given back before all have acknowledged.
 class EarlyPrintLockRelease final : public QuiesceProtocol {
-  void Begin(SmpContext& context) const override;
+  uint64_t Begin(SmpContext& context) const override;
 };
 
 // The responder prints in NMI context, before it acknowledges.
