@@ -17,6 +17,12 @@ constexpr bool IsFault(uint8_t vector) {
   return vector < kFirstInterruptVector && vector != static_cast<uint8_t>(Vector::kNmi);
 }
 
+// True if the handler goes on behind the operation: running it again would fault again. A debug
+// exception is nearly always a trap, and otherwise its cause is gone when it has been delivered.
+constexpr bool SkipsOperation(uint8_t vector) {
+  return IsFault(vector) && vector != static_cast<uint8_t>(Vector::kDebug);
+}
+
 bool IsMoveFromRegister(InstructionKind kind) {
   return kind == InstructionKind::kMovFromCr || kind == InstructionKind::kMovFromDr;
 }
@@ -195,7 +201,7 @@ InstructionEnd Interpreter::RunHandler(GuestCpu& cpu, const Handler& handler) {
   const EventFrame frame = cpu.TopFrame(handler.vector);
   const std::optional<Place> interrupted =
       InterruptedPlace(handler.level, frame.rip, cpu.ScratchRegister());
-  if (IsFault(handler.vector) && interrupted) {
+  if (SkipsOperation(handler.vector) && interrupted) {
     cpu.SetResumeRip(EndOfOperation(interrupted->level, interrupted->operation));
   }
   const Observation observation =
@@ -226,7 +232,10 @@ Observation Interpreter::EventObservation(const Handler& handler, const EventFra
     observation.kind = ObservationKind::kFault;
     observation.value = frame.error_code;
     observation.extra = frame.has_error_code ? 1 : 0;
-    if (interrupted) observation.operation = interrupted->operation;
+    if (!interrupted) return observation;
+    observation.operation = SkipsOperation(handler.vector)
+                                ? interrupted->operation
+                                : Settled(*interrupted, scratch).operation;
     return observation;
   }
   observation.kind = handler.vector == static_cast<uint8_t>(Vector::kNmi)

@@ -372,6 +372,15 @@ TEST_F(InterpreterTest, AHandlerThatIsInterruptedBeforeItsIretSkipsOneOperationO
   EXPECT_EQ(cpu_.executed.size(), 6u);  // RDMSR, IRET three times, NOP twice
 }
 
+TEST_F(InterpreterTest, ADebugExceptionReturnsToWhatWasNext) {
+  Load({kNop, kReadPat});
+  Step();
+  cpu_.Deliver(1, static_cast<uint8_t>(Vector::kDebug));
+  RunToEnd();
+  EXPECT_EQ(log_.observations[0], (Observation{ObservationKind::kFault, 1, 1, 1, 0, 0}));
+  EXPECT_EQ(log_.observations[1].kind, ObservationKind::kMsrValue);
+}
+
 TEST_F(InterpreterTest, AFaultOfL2IsHandledByL2) {
   Load({kNop}, {kReadPat, kNop});
   cpu_.rip = kL2CodeBase;

@@ -16,7 +16,8 @@ enum class ObservationKind : uint32_t {
   kVmfailInvalid,  // selector: InstructionKind, extra: its first operand
   kVmfailValid,    // selector: InstructionKind, value: VM-instruction error or 0 if it could not
                    // be read, extra: its first operand
-  kFault,          // selector: vector, value: error code, extra: 1 if there is an error code
+  kFault,          // selector: vector, value: error code, extra: 1 if there is an error code;
+                   // of a debug exception the operation is the one that was next
   kNmi,            // selector: vector 2, value: which instruction of the operation was next; if a
                    // handler was interrupted: kInHandler plus its vector
   kInterrupt,      // selector: vector, value: as for kNmi
