@@ -44,7 +44,7 @@ lhv::GuestProgram Smallest(const lhv::GuestProgram& program, const std::string& 
   });
 }
 
-void PrintFinding(const sim::GeneratorOptions& options, const sim::Finding& finding) {
+void PrintFinding(const sim::GeneratorOptions& options, const sim::ProgramFinding& finding) {
   lhv::GuestProgram program = sim::GenerateProgram(options, finding.number);
   program = Smallest(program, finding.signature);
   sim::Comparer comparer(1);
@@ -83,7 +83,8 @@ int RunGenerate(const std::vector<std::string>& arguments) {
                                                        .count = absl::GetFlag(FLAGS_count),
                                                        .progress = nullptr});
   std::fputs(sim::CampaignText(result).c_str(), stdout);
-  for (const sim::Finding& finding : result.findings) PrintFinding(OptionsFromFlags(), finding);
+  for (const sim::ProgramFinding& finding : result.findings)
+    PrintFinding(OptionsFromFlags(), finding);
   return result.findings.empty() ? kAsExpected : kNotAsExpected;
 }
 

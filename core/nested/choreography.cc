@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "core/nested/choreography.h"
 
+#include "core/nested/boundary_exit.h"
 #include "core/nested/guest_nmi.h"
 #include "core/nested/nested_exit.h"
 #include "core/vmx/controls.h"
@@ -17,8 +18,8 @@ void Choreography::HandleL2Exit(Vcpu& vcpu, RawExit raw) const {
     ReflectEntryFailure(vcpu, exit->reason(), vcpu.ports.vmcs.Read(VmcsField::kExitQualification));
     return;
   }
-  if (exit->basic_reason() == ExitReason::kNmiWindow && !L1WantsNmiWindow(vcpu)) {
-    HandleNmiWindow(vcpu);
+  if (IsExitOfL0(vcpu, exit->basic_reason())) {
+    if (exit->basic_reason() == ExitReason::kNmiWindow) HandleNmiWindow(vcpu);
     return;
   }
   ReflectExit(vcpu, *exit);

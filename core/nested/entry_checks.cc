@@ -43,7 +43,8 @@ std::optional<EntryOutcome> CheckGuestState(const VmcsImage& v, const Capabiliti
                                       #name);                                                      \
   }
 #define NVMX_GUEST_REGISTER_RULE NVMX_GUEST_RULE
-#define NVMX_GUEST_SEGMENT_RULE NVMX_GUEST_RULE
+#define NVMX_GUEST_SEGMENT_RULE(name, qualification, condition, source) \
+  NVMX_GUEST_RULE(name, qualification, e.segments_are_as_l2_left_them || (condition), source)
 #define NVMX_GUEST_NON_REGISTER_RULE NVMX_GUEST_RULE
 #include "core/nested/entry_rules.def"
 #undef NVMX_GUEST_RULE

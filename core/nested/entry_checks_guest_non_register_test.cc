@@ -386,6 +386,14 @@ struct LinkedVmcsIsNotCurrent {
   static EntryChanges Accepted() { return {Current("another one", 0x2000)}; }
 };
 
+struct GuestPdptes {
+  static EntryChange Valid(std::string what, bool valid) {
+    return {std::move(what), [=](S& s) { s.e.pdptes_are_valid = valid; }};
+  }
+  static EntryChanges Breaking() { return {Valid("reserved bits are set", false)}; }
+  static EntryChanges Accepted() { return {Valid("none is set", true)}; }
+};
+
 std::vector<EntryRuleCase> Cases() {
   return {
 #define NVMX_GUEST_NON_REGISTER_RULE(name, qualification, condition, source) \
@@ -420,13 +428,15 @@ INSTANTIATE_TEST_SUITE_P(EntryRules, GuestNonRegisterRuleTest, testing::ValuesIn
 
 // SDM Vol. 3C, 27.8 "VM-Entry Failures During or After Loading Guest State": the numbers, once, as
 // numbers.
-TEST(GuestRuleQualificationTest, Is0ButForNmiInjectionAndTheLinkPointer) {
+TEST(GuestRuleQualificationTest, Is0ButForPdptesNmiInjectionAndTheLinkPointer) {
   for (const EntryRuleCase& c : Cases()) {
-    const uint64_t expected = c.rule == "NmiInjectionWhileBlocked" ? 3
+    const uint64_t expected = c.rule == "GuestPdptes"                ? 2
+                              : c.rule == "NmiInjectionWhileBlocked" ? 3
                               : c.rule == "VmcsLinkPointer" || c.rule == "LinkedVmcs" ||
                                       c.rule == "LinkedVmcsIsNotCurrent"
                                   ? 4
-                                  : 0;
+                              : c.rule == "GuestPdptes" ? 2
+                                                        : 0;
     EXPECT_EQ(c.qualification, expected) << c.rule;
   }
 }

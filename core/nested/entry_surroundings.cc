@@ -2,8 +2,9 @@
 #include "core/nested/entry_surroundings.h"
 
 #include "core/nested/entry_conditions.h"
+#include "core/nested/pdptes.h"
 #include "core/nested/perf_global_ctrl.h"
-#include "core/nested/vcpu.h"
+#include "core/nested/vmcs12.h"
 #include "core/vmx/controls.h"
 #include "core/x86/efer.h"
 
@@ -22,12 +23,33 @@ T ReadOnPage(Vcpu& vcpu, uint64_t page, uint64_t offset, T unread) {
   return value;
 }
 
+#define NVMX_SEGMENT(name)                                          \
+  VmcsField::kGuest##name##Selector, VmcsField::kGuest##name##Base, \
+      VmcsField::kGuest##name##Limit, VmcsField::kGuest##name##AccessRights
+// What the rules about segment registers look at.
+constexpr FieldSet kSegments = {NVMX_SEGMENT(Es),
+                                NVMX_SEGMENT(Cs),
+                                NVMX_SEGMENT(Ss),
+                                NVMX_SEGMENT(Ds),
+                                NVMX_SEGMENT(Fs),
+                                NVMX_SEGMENT(Gs),
+                                NVMX_SEGMENT(Ldtr),
+                                NVMX_SEGMENT(Tr),
+                                VmcsField::kGuestRflags,
+                                VmcsField::kGuestCr0,
+                                VmcsField::kVmEntryControls,
+                                VmcsField::kPrimaryProcessorBasedControls,
+                                VmcsField::kSecondaryProcessorBasedControls};
+#undef NVMX_SEGMENT
+
 }  // namespace
 
 EntrySurroundings ReadEntrySurroundings(Vcpu& vcpu) {
   constexpr uint64_t kVtprOffset = 0x80;
   const VmcsImage& v = vcpu.state.vmcs12;
   EntrySurroundings e;
+  e.segments_are_as_l2_left_them = !vcpu.state.vmcs02_stale.Intersects(kSegments);
+  if (!e.segments_are_as_l2_left_them) CompleteVmcs12(vcpu);
   e.l1_in_ia32e_mode = (vcpu.ports.vmcs.Read(VmcsField::kGuestIa32Efer) & Efer::kLma) != 0;
   e.current_vmcs = vcpu.state.current_vmcs;
   if (HasPrimary(v, PrimaryProcessorBased::kUseTprShadow)) {
@@ -40,6 +62,10 @@ EntrySurroundings ReadEntrySurroundings(Vcpu& vcpu) {
   if (HasExit(v, VmExit::kLoadIa32PerfGlobalCtrl) ||
       HasEntry(v, VmEntry::kLoadIa32PerfGlobalCtrl)) {
     e.perf_global_ctrl_reserved = ~PerfGlobalCtrlBits(vcpu.ports.cpu);
+  }
+  if (const std::optional<Pdptes> pdptes = PdptesOfVmcs12(vcpu)) {
+    e.pdptes_are_valid =
+        AreValidPdptes(*pdptes, static_cast<unsigned>(vcpu.state.offered.physical_address_width));
   }
   return e;
 }

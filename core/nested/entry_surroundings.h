@@ -4,9 +4,9 @@
 
 #include <cstdint>
 
-namespace nvmx {
+#include "core/nested/vcpu.h"
 
-struct Vcpu;
+namespace nvmx {
 
 // What the checks of VM entry look at beside VMCS12 and the capabilities: L1's mode, and what lies
 // in L1's memory where VMCS12 points. Whatever a setting of the controls does not ask for keeps
@@ -22,9 +22,15 @@ struct EntrySurroundings {
   uint64_t current_vmcs = ~uint64_t{0};
   // The bits of IA32_PERF_GLOBAL_CTRL that stand for no counter of this CPU.
   uint64_t perf_global_ctrl_reserved = ~uint64_t{0};
+  // With PAE paging: no PDPTE that the guest would enter with has reserved bits set.
+  bool pdptes_are_valid = true;
+  // The segment registers are in VMCS02 as L2 left them, and nothing else has changed that the
+  // rules about them look at: they need not be checked, and VMCS12 does not have them.
+  bool segments_are_as_l2_left_them = false;
 };
 
-// Reads them; VMCS01 is current, and nothing is changed.
+// Reads them, and makes VMCS12 complete if the checks need it. VMCS01 is current; nothing that L1
+// sees is changed.
 EntrySurroundings ReadEntrySurroundings(Vcpu& vcpu);
 
 }  // namespace nvmx

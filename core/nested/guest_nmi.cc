@@ -1,7 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "core/nested/guest_nmi.h"
 
+#include "core/nested/boundary_exit.h"
 #include "core/nested/nested_exit.h"
+#include "core/nested/nested_paging.h"
+#include "core/nested/preemption_timer.h"
 #include "core/vmx/controls.h"
 #include "core/vmx/interruptibility.h"
 #include "core/vmx/interruption_info.h"
@@ -30,45 +33,68 @@ bool BlockedUntilL2Exits(const Vcpu& vcpu) {
          vcpu.state.l2_blocking_by_nmi != 0;
 }
 
-// Whether an NMI-window exit that L1 asked for is due: it comes before an NMI. SDM Vol. 3C, 27.7.6
-// "NMI-Window Exiting".
-bool NmiWindowExitIsDue(Vcpu& vcpu) {
+bool IsBlockedBy(Vcpu& vcpu, uint32_t bits) { return (InterruptibilityState(vcpu) & bits) != 0; }
+
+// Whether an exit that L1 asked for is due before an NMI. SDM Vol. 3C, 26.5.1 "VMX-Preemption
+// Timer", 27.7.6 "NMI-Window Exiting".
+bool ExitOfL1IsDue(Vcpu& vcpu) {
+  if (PreemptionTimerHasExpired(vcpu)) return true;
+  return L1WantsNmiWindow(vcpu) &&
+         !IsBlockedBy(vcpu, Interruptibility::kBlockingByNmi | Interruptibility::kBlockingByMovSs);
+}
+
+// A debug exception that the VM entry delivers, unless it injects an event instead. SDM Vol. 3C,
+// 27.7.3 "Delivery of Pending Debug Exceptions after VM Entry".
+bool DebugExceptionIsDue(Vcpu& vcpu) {
+  constexpr uint64_t kValid =
+      PendingDebugExceptions::kBs | PendingDebugExceptions::kEnabledBreakpoint;
+  const auto activity =
+      static_cast<ActivityState>(vcpu.ports.vmcs.Read(VmcsField::kGuestActivityState));
+  return (vcpu.ports.vmcs.Read(VmcsField::kGuestPendingDebugExceptions) & kValid) != 0 &&
+         !IsBlockedBy(vcpu, Interruptibility::kBlockingByMovSs) &&
+         (activity == ActivityState::kActive || activity == ActivityState::kHlt);
+}
+
+// An event that the guest takes before an NMI.
+bool EventGoesFirst(Vcpu& vcpu) { return InjectionPending(vcpu) || DebugExceptionIsDue(vcpu); }
+
+void GiveAway(Vcpu& vcpu, TraceKind how, uint64_t to) {
+  vcpu.own.guest_nmis_pending.Add(vcpu.ports.cpu, ~uint64_t{0});
+  vcpu.ports.trace.Record(how, to, 0);
+}
+
+// An NMI that L1 intercepts leaves L2 at once, unless NMIs are blocked as L1 sees it, or something
+// goes first. True if the NMI was given away.
+bool TryToExit(Vcpu& vcpu) {
+  SetNmiWindowExiting(vcpu, L1WantsNmiWindow(vcpu));
+  // VMCS02 does not know of blocking that lasts until L2 exits: a window would open at once, and L2
+  // never run.
+  if (BlockedUntilL2Exits(vcpu) || WaitsForSipi(vcpu)) return false;
+  if (EventGoesFirst(vcpu)) {
+    ExitBehindEvent(vcpu);
+    return false;
+  }
+  if (ExitOfL1IsDue(vcpu)) return false;
+  if (IsBlockedBy(vcpu, Interruptibility::kBlockingByMovSs)) {
+    ExitBehindInstruction(vcpu);
+    return false;
+  }
+  GiveAway(vcpu, TraceKind::kNmiExitToL1, 0);
+  ReflectNmi(vcpu);
+  return true;
+}
+
+// An NMI that L1 does not intercept goes to whoever runs, as soon as the window opens.
+bool TryToInject(Vcpu& vcpu) {
   constexpr uint32_t kBlocking =
       Interruptibility::kBlockingByNmi | Interruptibility::kBlockingByMovSs;
-  return L1WantsNmiWindow(vcpu) && (InterruptibilityState(vcpu) & kBlocking) == 0;
-}
-
-// An NMI that L1 intercepts leaves L2 at once, unless NMIs are blocked as L1 sees it. An event that
-// is still to be injected into L2 goes first: then the NMI waits for the window right behind it.
-bool CanExitToL1(Vcpu& vcpu) {
-  return !BlockedUntilL2Exits(vcpu) && !InjectionPending(vcpu) && !NmiWindowExitIsDue(vcpu);
-}
-
-bool CanInject(Vcpu& vcpu) {
-  constexpr uint32_t kBlocking = Interruptibility::kBlockingByNmi |
-                                 Interruptibility::kBlockingByMovSs |
-                                 Interruptibility::kBlockingBySti;
-  // A processor that waits for a SIPI takes no NMI, and a VM entry that injects one would fail.
-  const bool waits_for_sipi = vcpu.ports.vmcs.Read(VmcsField::kGuestActivityState) ==
-                              static_cast<uint64_t>(ActivityState::kWaitForSipi);
-  return (InterruptibilityState(vcpu) & kBlocking) == 0 && !InjectionPending(vcpu) &&
-         !waits_for_sipi;
-}
-
-// True if the NMI was given away.
-bool TryDeliver(Vcpu& vcpu) {
-  Shared& pending = vcpu.own.guest_nmis_pending;
-  if (L2Runs(vcpu) && L1ExitsOnNmi(vcpu)) {
-    if (!CanExitToL1(vcpu)) return false;
-    pending.Add(vcpu.ports.cpu, ~uint64_t{0});
-    vcpu.ports.trace.Record(TraceKind::kNmiExitToL1, 0, 0);
-    ReflectNmi(vcpu);
-    return true;
+  const bool waits = IsBlockedBy(vcpu, kBlocking) || EventGoesFirst(vcpu) ||
+                     (L2Runs(vcpu) && PreemptionTimerHasExpired(vcpu));
+  if (waits || WaitsForSipi(vcpu)) {
+    SetNmiWindowExiting(vcpu, !WaitsForSipi(vcpu));
+    return false;
   }
-  if (!CanInject(vcpu)) return false;
-  pending.Add(vcpu.ports.cpu, ~uint64_t{0});
-  vcpu.ports.trace.Record(TraceKind::kNmiInjected, static_cast<uint64_t>(vcpu.ports.vmcs.Current()),
-                          0);
+  GiveAway(vcpu, TraceKind::kNmiInjected, static_cast<uint64_t>(vcpu.ports.vmcs.Current()));
   InjectNmi(vcpu);
   return true;
 }
@@ -94,27 +120,47 @@ void SetNmiWindowExiting(Vcpu& vcpu, bool on) {
   if (controls != old) vmcs.Write(VmcsField::kPrimaryProcessorBasedControls, controls);
 }
 
+bool WaitsForSipi(Vcpu& vcpu) {
+  return vcpu.ports.vmcs.Read(VmcsField::kGuestActivityState) ==
+         static_cast<uint64_t>(ActivityState::kWaitForSipi);
+}
+
 void InjectNmi(Vcpu& vcpu) {
+  const uint32_t state = InterruptibilityState(vcpu);
+  if ((state & Interruptibility::kBlockingBySti) != 0) {
+    vcpu.ports.vmcs.Write(VmcsField::kGuestInterruptibilityState,
+                          state & ~Interruptibility::kBlockingBySti);
+  }
   vcpu.ports.vmcs.Write(VmcsField::kVmEntryInterruptionInformation,
                         InterruptionInformation::Nmi().value());
 }
 
 void DeliverPendingGuestNmi(Vcpu& vcpu) {
   for (;;) {
-    const bool l1_wants_window = L2Runs(vcpu) && L1WantsNmiWindow(vcpu);
     const bool nobody_to_take_it =
         vcpu.state.in_vmx_abort != 0 || vcpu.state.guest_nmis_masked != 0;
-    if (vcpu.own.guest_nmis_pending.Load(vcpu.ports.cpu) == 0 || nobody_to_take_it) {
-      SetNmiWindowExiting(vcpu, l1_wants_window);
+    const uint64_t pending = vcpu.own.guest_nmis_pending.Load(vcpu.ports.cpu);
+    if (pending > kGuestNmisPendingMask) {
+      const uint64_t suspicions = pending & ~kGuestNmisPendingMask;
+      vcpu.own.guest_nmis_pending.Add(vcpu.ports.cpu, -suspicions);
+      FollowEpt01(vcpu);
+      continue;
+    }
+    if (pending == 0 || nobody_to_take_it) {
+      SetNmiWindowExiting(vcpu, L2Runs(vcpu) && L1WantsNmiWindow(vcpu));
       return;
     }
-    if (!TryDeliver(vcpu)) {
-      // VMCS02 does not know of blocking that lasts until L2 exits: the window would open at once,
-      // and L2 never run.
-      SetNmiWindowExiting(vcpu, !BlockedUntilL2Exits(vcpu));
-      return;
+    const bool exits = L2Runs(vcpu) && L1ExitsOnNmi(vcpu);
+    if (exits ? TryToExit(vcpu) : TryToInject(vcpu)) {
+      // Look again: another may be pending, and after an exit to L1 it is L1 that can take it.
+      continue;
     }
-    // Look again: another may be pending, and after an exit to L1 it is L1 that can take it.
+    if (pending > 1) {
+      // SDM Vol. 3A, 6.7.1 "Handling Multiple NMIs": while one cannot be taken, the next is lost.
+      vcpu.own.guest_nmis_pending.Add(vcpu.ports.cpu, ~uint64_t{0});
+      vcpu.ports.trace.Record(TraceKind::kNmiMergedWhileHeld, 0, 0);
+    }
+    return;
   }
 }
 

@@ -17,8 +17,10 @@ namespace nvmx {
 // State", 27.6.1.2 "Details of Vectored-Event Injection".
 
 // Gives one pending guest NMI to whoever is about to run: injects it, or makes it a VM exit from L2
-// to L1, or, while it cannot be given, arranges an NMI-window exit. Called last before each VM
-// entry; the backend repeats the call if an NMI is taken between its end and the VM entry.
+// to L1, or, while it cannot be given, arranges an exit of its own for when it can. Of more than
+// one that cannot be given one stays, as in a processor's latch. Called last before each VM entry,
+// after ArmExitsOfL1() if L2 runs; the backend repeats the calls if an NMI is taken between their
+// end and the VM entry.
 void DeliverPendingGuestNmi(Vcpu& vcpu);
 
 // Switches the "NMI-window exiting" control of the current VMCS.
@@ -27,7 +29,12 @@ void SetNmiWindowExiting(Vcpu& vcpu, bool on);
 // Whether the next VM entry with the current VMCS injects an event already.
 bool InjectionPending(Vcpu& vcpu);
 
-// Puts an NMI into the entry-injection field of the current VMCS.
+// Whether the guest of the current VMCS waits for a SIPI. It then takes neither NMIs nor INIT. SDM
+// Vol. 3C, 26.2 "Other Causes of VM Exits", 27.7.2 "Activity State".
+bool WaitsForSipi(Vcpu& vcpu);
+
+// Puts an NMI into the entry-injection field of the current VMCS, and ends blocking by STI: some
+// processors do not inject an NMI into it (SDM Vol. 3C, 27.3.1.5), and delivery ends it anyway.
 void InjectNmi(Vcpu& vcpu);
 
 // Whether VMCS12 has "NMI-window exiting"; then an NMI-window exit from L2 is L1's.

@@ -5,6 +5,7 @@
 // VM Entry", 28.2 and 28.5.5.
 #include "core/nested/guest_nmi.h"
 
+#include "core/nested/boundary_exit.h"
 #include "core/testing/builders.h"
 #include "core/testing/fake_vcpu.h"
 #include "core/testing/matchers.h"
@@ -44,7 +45,10 @@ class GuestNmiTest : public testing::Test {
   }
   void Pend(uint64_t count) { l1_.own.guest_nmis_pending.Store(l1_.cpu, count); }
   uint64_t Pending() const { return l1_.own.guest_nmis_pending.Peek(); }
-  void Deliver() { DeliverPendingGuestNmi(l1_.vcpu()); }
+  void Deliver() {
+    if (l1_.L2Runs()) ArmExitsOfL1(l1_.vcpu());
+    DeliverPendingGuestNmi(l1_.vcpu());
+  }
 
   VmcsImage& L1() { return l1_.vmcs.vmcs01(); }
   VmcsImage& L2() { return l1_.vmcs.vmcs02(); }
@@ -58,6 +62,27 @@ class GuestNmiTest : public testing::Test {
   }
   static uint32_t Blocking(const VmcsImage& image) {
     return image.Get<VmcsField::kGuestInterruptibilityState>() & kBlocked;
+  }
+  static bool MonitorTrapFlag(const VmcsImage& image) {
+    return (image.Get<VmcsField::kPrimaryProcessorBasedControls>() &
+            PrimaryProcessorBased::kMonitorTrapFlag) != 0;
+  }
+  bool TimerIs(uint32_t value) {
+    return (L2().Get<VmcsField::kPinBasedControls>() & PinBased::kActivateVmxPreemptionTimer) !=
+               0 &&
+           L2().Get<VmcsField::kVmxPreemptionTimerValue>() == value;
+  }
+  void UseTimer(uint32_t value) {
+    v_.Set<VmcsField::kPinBasedControls>(v_.Get<VmcsField::kPinBasedControls>() |
+                                         PinBased::kActivateVmxPreemptionTimer);
+    v_.Set<VmcsField::kVmxPreemptionTimerValue>(value);
+  }
+  // L1, which blocks NMIs and has one pending, enters L2.
+  void EnterWithPendingNmi() {
+    l1_.MakeCurrentVmcs12(v_);
+    L1().Set<VmcsField::kGuestInterruptibilityState>(kBlocked);
+    Pend(1);
+    l1_.Exit(ExitReason::kVmlaunch);
   }
   void ExpectNmiExitToL1() {
     EXPECT_FALSE(l1_.L2Runs());
@@ -90,6 +115,14 @@ TEST_F(GuestNmiTest, L1IsGivenAPendingNmiByInjection) {
                                               static_cast<uint64_t>(VmcsRole::kVmcs01), 0}));
 }
 
+TEST_F(GuestNmiTest, BlockingByStiEndsWithTheNmi) {
+  Pend(1);
+  L1().Set<VmcsField::kGuestInterruptibilityState>(Interruptibility::kBlockingBySti);
+  Deliver();
+  EXPECT_EQ(Injection(L1()), kNmi);
+  EXPECT_EQ(L1().Get<VmcsField::kGuestInterruptibilityState>(), 0u);
+}
+
 TEST_F(GuestNmiTest, OfTwoPendingNmisL1IsGivenOneAndTheOtherWaitsForTheWindow) {
   Pend(2);
   Deliver();
@@ -99,8 +132,7 @@ TEST_F(GuestNmiTest, OfTwoPendingNmisL1IsGivenOneAndTheOtherWaitsForTheWindow) {
 }
 
 TEST_F(GuestNmiTest, WhileL1CannotTakeAnNmiItWaitsForTheWindow) {
-  for (uint32_t blocking : {Interruptibility::kBlockingByNmi, Interruptibility::kBlockingByMovSs,
-                            Interruptibility::kBlockingBySti}) {
+  for (uint32_t blocking : {Interruptibility::kBlockingByNmi, Interruptibility::kBlockingByMovSs}) {
     Pend(1);
     L1().Set<VmcsField::kGuestInterruptibilityState>(blocking);
     Deliver();
@@ -123,6 +155,24 @@ TEST_F(GuestNmiTest, AnotherEventThatL1IsAboutToTakeGoesFirst) {
   EXPECT_EQ(Injection(L1()), fault);
   EXPECT_EQ(Pending(), 1u);
   EXPECT_TRUE(Window(L1()));
+}
+
+TEST_F(GuestNmiTest, ASingleStepThatIsPendingGoesFirst) {
+  L1().Set<VmcsField::kGuestPendingDebugExceptions>(PendingDebugExceptions::kBs);
+  Pend(1);
+  Deliver();
+  EXPECT_EQ(Injection(L1()), 0u);
+  EXPECT_TRUE(Window(L1()));
+}
+
+TEST_F(GuestNmiTest, OfTwoThatCannotBeGivenOneStays) {
+  L1().Set<VmcsField::kGuestInterruptibilityState>(kBlocked);
+  Pend(2);
+  Deliver();
+  EXPECT_EQ(Pending(), 1u);
+  EXPECT_TRUE(Window(L1()));
+  EXPECT_THAT(l1_.trace.events(),
+              testing::ElementsAre(TraceEvent{TraceKind::kNmiMergedWhileHeld, 0, 0}));
 }
 
 TEST_F(GuestNmiTest, ACpuThatWaitsForASipiIsGivenNoNmi) {
@@ -240,18 +290,110 @@ TEST_F(GuestNmiTest, PhysicalBlockingKeepsAnNmiFromExitingAndL2Runs) {
 }
 
 TEST_F(GuestNmiTest, AnEventThatL1InjectsGoesBeforeTheNmi) {
+  for (uint32_t blocking : {0u, kBlocked}) {
+    UseMode(Mode::kVirtualNmis);
+    v_.Set<VmcsField::kGuestInterruptibilityState>(blocking);
+    v_.Set<VmcsField::kVmEntryInterruptionInformation>(
+        InterruptionInformation::ExternalInterrupt(0x21).value());
+    EnterWithPendingNmi();
+    EXPECT_TRUE(l1_.L2Runs());
+    EXPECT_EQ(Injection(L2()), InterruptionInformation::ExternalInterrupt(0x21).value());
+    EXPECT_FALSE(Window(L2()));
+    EXPECT_TRUE(TimerIs(0));
+    l1_.Exit(ExitReason::kVmxPreemptionTimerExpired);
+    ExpectNmiExitToL1();
+    EXPECT_EQ(Blocking(Vmcs12()), blocking);
+  }
+}
+
+// VMCS02's virtual blocking, which the injection brings, does not hold back the exit behind it.
+TEST_F(GuestNmiTest, AnNmiThatL1InjectsGoesBeforeThePendingOne) {
   UseMode(Mode::kVirtualNmis);
-  v_.Set<VmcsField::kVmEntryInterruptionInformation>(
-      InterruptionInformation::ExternalInterrupt(0x21).value());
-  l1_.MakeCurrentVmcs12(v_);
-  Pend(1);
-  l1_.Exit(ExitReason::kVmlaunch);
-  EXPECT_TRUE(l1_.L2Runs());
-  EXPECT_EQ(Injection(L2()), InterruptionInformation::ExternalInterrupt(0x21).value());
-  EXPECT_TRUE(Window(L2()));
-  L2().Set<VmcsField::kVmEntryInterruptionInformation>(0x21);  // taken by the processor
-  l1_.Exit(ExitReason::kNmiWindow);
+  v_.Set<VmcsField::kVmEntryInterruptionInformation>(kNmi);
+  EnterWithPendingNmi();
+  EXPECT_EQ(Injection(L2()), kNmi);
+  EXPECT_TRUE(TimerIs(0));
+  L2().Set<VmcsField::kGuestInterruptibilityState>(kBlocked);  // by delivery
+  l1_.Exit(ExitReason::kVmxPreemptionTimerExpired);
   ExpectNmiExitToL1();
+  EXPECT_EQ(Blocking(Vmcs12()), kBlocked);
+}
+
+TEST_F(GuestNmiTest, WithoutVirtualNmisAnInjectedNmiBlocksNothing) {
+  for (Mode mode : {Mode::kNeither, Mode::kNmiExiting}) {
+    UseMode(mode);
+    v_.Set<VmcsField::kVmEntryInterruptionInformation>(kNmi);
+    l1_.MakeCurrentVmcs12(v_);
+    l1_.Exit(ExitReason::kVmlaunch);
+    ASSERT_TRUE(l1_.L2Runs());
+    EXPECT_EQ(Injection(L2()), 0x80000302u);
+    l1_.Exit(ExitReason::kCpuid);
+    EXPECT_EQ(Blocking(Vmcs12()), 0u);
+    EXPECT_EQ(Blocking(L1()), 0u);
+  }
+}
+
+TEST_F(GuestNmiTest, WithoutATimerTheMonitorTrapFlagExitsBehindTheEvent) {
+  l1_.state.offered.true_pinbased_ctls &= ~(uint64_t{PinBased::kActivateVmxPreemptionTimer} << 32);
+  UseMode(Mode::kVirtualNmis);
+  v_.Set<VmcsField::kVmEntryInterruptionInformation>(kNmi);
+  EnterWithPendingNmi();
+  EXPECT_TRUE(MonitorTrapFlag(L2()));
+  l1_.Exit(ExitReason::kMonitorTrapFlag);
+  ExpectNmiExitToL1();
+  l1_.Exit(ExitReason::kVmresume);
+  ASSERT_TRUE(l1_.L2Runs());
+  EXPECT_FALSE(MonitorTrapFlag(L2()));
+}
+
+TEST_F(GuestNmiTest, ADebugExceptionThatIsPendingGoesBeforeTheNmi) {
+  RunL2(Mode::kVirtualNmis);
+  L2().Set<VmcsField::kGuestPendingDebugExceptions>(PendingDebugExceptions::kBs);
+  Pend(1);
+  Deliver();
+  EXPECT_TRUE(l1_.L2Runs());
+  EXPECT_TRUE(TimerIs(0));
+}
+
+TEST_F(GuestNmiTest, BlockingByMovSsHoldsTheNmiBackForOneInstruction) {
+  RunL2(Mode::kVirtualNmis);
+  L2().Set<VmcsField::kGuestInterruptibilityState>(Interruptibility::kBlockingByMovSs);
+  Pend(1);
+  Deliver();
+  EXPECT_TRUE(l1_.L2Runs());
+  EXPECT_TRUE(MonitorTrapFlag(L2()));
+  EXPECT_FALSE(Window(L2()));
+  L2().Set<VmcsField::kGuestInterruptibilityState>(0);
+  l1_.Exit(ExitReason::kMonitorTrapFlag);
+  ExpectNmiExitToL1();
+}
+
+TEST_F(GuestNmiTest, AnL2ThatWaitsForASipiTakesNoNmi) {
+  for (Mode mode : {Mode::kNeither, Mode::kVirtualNmis}) {
+    v_.Set<VmcsField::kGuestActivityState>(static_cast<uint64_t>(ActivityState::kWaitForSipi));
+    RunL2(mode);
+    Pend(1);
+    Deliver();
+    EXPECT_TRUE(l1_.L2Runs());
+    EXPECT_EQ(Injection(L2()), 0u);
+    EXPECT_FALSE(Window(L2()));
+    EXPECT_EQ(Pending(), 1u);
+  }
+}
+
+TEST_F(GuestNmiTest, L1sTimerThatHasExpiredGoesBeforeTheNmi) {
+  UseTimer(0);
+  for (Mode mode : {Mode::kNeither, Mode::kVirtualNmis}) {
+    RunL2(mode);
+    Pend(1);
+    Deliver();
+    EXPECT_TRUE(l1_.L2Runs());
+    EXPECT_EQ(Injection(L2()), 0u);
+    l1_.Exit(ExitReason::kVmxPreemptionTimerExpired);
+    EXPECT_FALSE(l1_.L2Runs());
+    EXPECT_EQ(Vmcs12().Get<VmcsField::kExitReason>(), 52u);
+    l1_.clock.Set(0);
+  }
 }
 
 TEST_F(GuestNmiTest, ANmiThatIsPendingAtVmEntryExitsAtOnce) {

@@ -31,16 +31,16 @@ struct HostPages {
   }
 };
 
-// What the first pages are for; EPT02 is built in those from kFirstEpt02Page on. With fewer EPT02
-// pages than kFewestEpt02Pages a single access of L2 could not be mapped: the longest walk of two
-// accesses (an instruction fetch and an operand that crosses a page) at once.
-inline constexpr size_t kMsrBitmapPage = 0;
-inline constexpr size_t kIoBitmapAPage = 1;
-inline constexpr size_t kIoBitmapBPage = 2;
-inline constexpr size_t kVmreadBitmapPage = 3;
-inline constexpr size_t kVmwriteBitmapPage = 4;
-inline constexpr size_t kFirstEpt02Page = 5;
-inline constexpr size_t kFewestEpt02Pages = 32;
+// What the first pages are for; EPT02 is built in those from kFirstEpt02Page on.
+inline constexpr size_t kMsrBitmapPage = 0;    // of VMCS02
+inline constexpr size_t kMsrBitmap01Page = 1;  // of VMCS01
+inline constexpr size_t kFirstEpt02Page = 2;
+// With fewer there could be an instruction of L2 that never gets all its translations at the same
+// time. The most are needed by an event delivery in IA-32e mode of which the gate, the two
+// descriptors' worth of GDT, the part of the TSS and the stack frame all cross a page: 8 pages,
+// each reached through 4 paging structures of its own and one that they share, make 41
+// guest-physical addresses, each with at most 4 EPT paging structures of its own, and the root.
+inline constexpr size_t kFewestEpt02Pages = 8 * 5 * 4 + 4 + 1;
 // More than these are not used.
 inline constexpr size_t kMostEpt02Pages = 4096;
 

@@ -3,11 +3,13 @@
 
 #include <utility>
 
+#include "core/nested/boundary_exit.h"
 #include "core/nested/choreography.h"
 #include "core/nested/embedder.h"
 #include "core/nested/init_sipi.h"
 #include "core/nested/msr_access.h"
 #include "core/nested/mtrr_virtualization.h"
+#include "core/nested/nested_paging.h"
 #include "core/nested/vmx_instructions.h"
 #include "core/smp/nmi.h"
 #include "core/vmx/interruptibility.h"
@@ -117,13 +119,17 @@ void HandleVmExit(Vcpu& vcpu, RawExit raw) {
   } else if (std::optional<ReflectableExit> exit = SettleExit(vcpu, std::move(raw))) {
     HandleL1Exit(vcpu, *exit);
   }
+  if (vcpu.state.operation == VmxOperation::kNonRoot) ArmExitsOfL1(vcpu);
   DeliverLatchedInit(vcpu);
+  FollowEpt01(vcpu);
   vcpu.choreography.DeliverGuestNmi(vcpu);
 }
 
 void HandleHostNmi(Vcpu& vcpu) {
   SmpContext smp = vcpu.smp();
-  SettleNmi(smp, vcpu.quiesce);
+  if (SettleNmi(smp, vcpu.quiesce) == NmiOwner::kL0 && DependsOnEpt01(vcpu)) {
+    vcpu.own.guest_nmis_pending.Add(vcpu.ports.cpu, kEpt01Suspected);
+  }
 }
 
 }  // namespace nvmx

@@ -1,8 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "core/nested/init_sipi.h"
 
+#include "core/nested/boundary_exit.h"
 #include "core/nested/guest_nmi.h"
 #include "core/nested/nested_exit.h"
+#include "core/nested/vmcs01.h"
 #include "core/vmx/controls.h"
 #include "core/vmx/exit_reason.h"
 #include "core/vmx/interruptibility.h"
@@ -65,24 +67,11 @@ constexpr SegmentFields kSegmentsAtZero[] = {
 };
 #undef NVMX_SEGMENT
 
-// What VM entry does not let L1 change stays set in the register, and L1 reads it from the shadow
-// as it should be.
-void WriteControlRegister(Vmcs& vmcs, VmcsField guest, VmcsField mask, VmcsField shadow,
-                          uint64_t value, uint64_t forced) {
-  vmcs.Write(guest, value | forced);
-  vmcs.Write(mask, vmcs.Read(mask) | forced);
-  vmcs.Write(shadow, value);
-}
-
 void ResetControlRegisters(Vcpu& vcpu) {
   Vmcs& vmcs = vcpu.ports.vmcs;
   // CR0 is 60000010H, but for CD and NW, which INIT does not change.
-  const uint64_t cache = vmcs.Read(VmcsField::kGuestCr0) & (Cr0::kCd | Cr0::kNw);
-  WriteControlRegister(vmcs, VmcsField::kGuestCr0, VmcsField::kCr0GuestHostMask,
-                       VmcsField::kCr0ReadShadow, Cr0::kEt | cache,
-                       vcpu.state.offered.cr0_fixed0 & ~(Cr0::kPe | Cr0::kPg));
-  WriteControlRegister(vmcs, VmcsField::kGuestCr4, VmcsField::kCr4GuestHostMask,
-                       VmcsField::kCr4ReadShadow, 0, vcpu.state.offered.cr4_fixed0);
+  WriteL1Cr0(vcpu, Cr0::kEt | (ReadL1Cr0(vcpu) & (Cr0::kCd | Cr0::kNw)));
+  WriteL1Cr4(vcpu, 0);
   // Real mode needs "unrestricted guest", and that needs EPT.
   vmcs.Write(VmcsField::kPrimaryProcessorBasedControls,
              vmcs.Read(VmcsField::kPrimaryProcessorBasedControls) |
@@ -113,6 +102,12 @@ void ResetL1(Vcpu& vcpu) {
   vcpu.state.cr2 = 0;
 }
 
+bool DeliversAnEvent(Vcpu& vcpu) {
+  const InterruptionInformation event(
+      static_cast<uint32_t>(vcpu.ports.vmcs.Read(VmcsField::kVmEntryInterruptionInformation)));
+  return event.valid() && event.type() != InterruptionType::kOtherEvent;
+}
+
 }  // namespace
 
 void HandleInitOfL1(Vcpu& vcpu) { vcpu.state.init_latched = 1; }
@@ -137,7 +132,13 @@ void DeliverLatchedInit(Vcpu& vcpu) {
     case VmxOperation::kRoot:
       return;
     case VmxOperation::kNonRoot:
-      if (InjectionPending(vcpu)) return;
+      // INIT is blocked in wait-for-SIPI. Else it comes behind an event that the entry delivers,
+      // and before a pending MTF VM exit. SDM Vol. 3C, 26.2 "Other Causes of VM Exits", 26.5.2.
+      if (WaitsForSipi(vcpu)) return;
+      if (DeliversAnEvent(vcpu)) {
+        ExitBehindEvent(vcpu);
+        return;
+      }
       state.init_latched = 0;
       ReflectInit(vcpu);
       return;

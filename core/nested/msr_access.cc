@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "core/nested/msr_access.h"
 
+#include "core/nested/apic_base.h"
 #include "core/nested/msr_kinds.h"
 #include "core/nested/mtrr_virtualization.h"
 #include "core/x86/address.h"
@@ -51,6 +52,8 @@ std::optional<uint64_t> ReadEmulatedMsr(Vcpu& vcpu, uint32_t msr) {
   switch (static_cast<Msr>(msr)) {
     case Msr::IA32_TIME_STAMP_COUNTER:
       return vcpu.ports.clock.ReadTsc();
+    case Msr::IA32_APIC_BASE:
+      return ReadApicBase(vcpu);
     case Msr::IA32_FEATURE_CONTROL:
       return FeatureControl::kLock | FeatureControl::kEnableVmxOutsideSmx;
     case Msr::IA32_BIOS_UPDT_TRIG:
@@ -69,6 +72,8 @@ bool WriteEmulatedMsr(Vcpu& vcpu, uint32_t msr, uint64_t value) {
   switch (static_cast<Msr>(msr)) {
     case Msr::IA32_TIME_STAMP_COUNTER:
       return vcpu.ports.cpu.WriteMsr(msr, value);
+    case Msr::IA32_APIC_BASE:
+      return WriteApicBase(vcpu, value);
     case Msr::IA32_BIOS_UPDT_TRIG:
       return true;  // An update that does nothing: a guest does not change the processor under L0.
     default:
@@ -85,6 +90,8 @@ std::optional<uint64_t> ReadGuestMsr(Vcpu& vcpu, uint32_t msr) {
       return vcpu.ports.vmcs.Read(*SwitchedMsrField(msr));
     case MsrKind::kEmulated:
       return ReadEmulatedMsr(vcpu, msr);
+    case MsrKind::kAbsent:
+      return std::nullopt;
     case MsrKind::kShared:
       break;
   }
@@ -100,6 +107,8 @@ bool WriteGuestMsr(Vcpu& vcpu, uint32_t msr, uint64_t value) {
       return true;
     case MsrKind::kEmulated:
       return WriteEmulatedMsr(vcpu, msr, value);
+    case MsrKind::kAbsent:
+      return false;
     case MsrKind::kShared:
       break;
   }

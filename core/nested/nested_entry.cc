@@ -3,11 +3,17 @@
 
 #include "core/nested/choreography.h"
 #include "core/nested/entry_checks.h"
+#include "core/nested/entry_conditions.h"
 #include "core/nested/entry_surroundings.h"
 #include "core/nested/msr_lists.h"
 #include "core/nested/nested_exit.h"
+#include "core/nested/pdptes.h"
+#include "core/nested/preemption_timer.h"
 #include "core/nested/vmcs02.h"
+#include "core/nested/vmcs12.h"
+#include "core/vmx/controls.h"
 #include "core/vmx/interruptibility.h"
+#include "core/x86/msr.h"
 
 namespace nvmx {
 namespace {
@@ -20,7 +26,8 @@ EntryOutcome Fail(VmInstructionError error) {
 std::optional<EntryOutcome> CheckInstruction(Vcpu& vcpu, bool launch,
                                              const EntrySurroundings& surroundings) {
   const VcpuState& state = vcpu.state;
-  if (state.current_vmcs == kNoVmcs) return EntryOutcome::Fail(VmxOutcome::FailInvalid());
+  // A shadow VMCS cannot be entered.
+  if (state.vmcs12_is_shadow != 0) return EntryOutcome::Fail(VmxOutcome::FailInvalid());
   if ((vcpu.ports.vmcs.Read(VmcsField::kGuestInterruptibilityState) &
        Interruptibility::kBlockingByMovSs) != 0) {
     return Fail(VmInstructionError::kVmEntryWithEventsBlockedByMovSs);
@@ -33,6 +40,14 @@ std::optional<EntryOutcome> CheckInstruction(Vcpu& vcpu, bool launch,
   return CheckControlsAndHostState(state.vmcs12, state.offered, surroundings);
 }
 
+// By software, because VMCS02 is entered more often than VMCS12.
+void LoadPerfGlobalCtrl(Vcpu& vcpu) {
+  const VmcsImage& vmcs12 = vcpu.state.vmcs12;
+  if (!HasEntry(vmcs12, VmEntry::kLoadIa32PerfGlobalCtrl)) return;
+  vcpu.ports.cpu.WriteMsr(Index(Msr::IA32_PERF_GLOBAL_CTRL),
+                          vmcs12.Get<VmcsField::kGuestIa32PerfGlobalCtrl>());
+}
+
 EntryOutcome FailAfterGuestState(Vcpu& vcpu, const EntryOutcome& failure) {
   ReflectEntryFailure(vcpu, failure.exit_reason_value().value, failure.qualification());
   return failure;
@@ -42,6 +57,7 @@ EntryOutcome FailAfterGuestState(Vcpu& vcpu, const EntryOutcome& failure) {
 
 EntryOutcome EnterL2(Vcpu& vcpu, bool launch) {
   VcpuState& state = vcpu.state;
+  if (state.current_vmcs == kNoVmcs) return EntryOutcome::Fail(VmxOutcome::FailInvalid());
   const EntrySurroundings surroundings = ReadEntrySurroundings(vcpu);
   if (std::optional<EntryOutcome> refusal = CheckInstruction(vcpu, launch, surroundings)) {
     return *refusal;
@@ -50,13 +66,19 @@ EntryOutcome EnterL2(Vcpu& vcpu, bool launch) {
           CheckGuestState(state.vmcs12, state.offered, surroundings)) {
     return FailAfterGuestState(vcpu, *failure);
   }
-  BuildVmcs02(vcpu);
   const MsrList list = {GuestPhysicalAddress{state.vmcs12.Get<VmcsField::kVmEntryMsrLoadAddress>()},
                         state.vmcs12.Get<VmcsField::kVmEntryMsrLoadCount>()};
+  // The list loads L2's registers into VMCS02. If it fails VMCS12 is what it was before.
+  if (list.count != 0) CompleteVmcs12(vcpu);
+  const std::optional<Pdptes> pdptes = PdptesOfVmcs12(vcpu);
+  BuildVmcs02(vcpu);
+  if (pdptes) WritePdpteFields(vcpu, *pdptes);
+  LoadPerfGlobalCtrl(vcpu);
   if (FailedMsrListEntry failed = LoadMsrsOnEntry(vcpu, list)) {
     return FailAfterGuestState(
         vcpu, EntryOutcome::EntryFailure(ExitReason::kVmEntryFailureMsrLoading, failed));
   }
+  StartPreemptionTimer(vcpu);
   state.vmcs12_launched = 1;
   state.operation = VmxOperation::kNonRoot;
   vcpu.choreography.FinishNestedEntry(vcpu);

@@ -3,7 +3,10 @@
 
 #include "core/nested/event_injection.h"
 #include "core/nested/guest_nmi.h"
+#include "core/nested/host_state.h"
 #include "core/nested/msr_lists.h"
+#include "core/nested/nested_paging.h"
+#include "core/nested/preemption_timer.h"
 #include "core/nested/vmcs02.h"
 #include "core/nested/vmcs12_region.h"
 #include "core/vmx/interruptibility.h"
@@ -24,8 +27,12 @@ MsrList ExitLoadList(const VmcsImage& vmcs12) {
 // VMCS01 becomes current with L1's host state in it, then the MSR-load list runs as the last step
 // of the exit. False if that ended in a VMX abort.
 bool EnterHost(Vcpu& vcpu) {
-  LoadHostStateIntoVmcs01(vcpu);
+  const std::optional<VmxAbort> abort = LoadHostStateIntoVmcs01(vcpu);
   vcpu.state.operation = VmxOperation::kRoot;
+  if (abort) {
+    EnterVmxAbort(vcpu, *abort);
+    return false;
+  }
   if (LoadMsrsOnExit(vcpu, ExitLoadList(vcpu.state.vmcs12)) == 0) return true;
   EnterVmxAbort(vcpu, VmxAbort::kLoadingHostMsrs);
   return false;
@@ -62,6 +69,8 @@ void SaveL2Exit(Vcpu& vcpu) {
 }
 
 void LeaveL2(Vcpu& vcpu, bool nmi_blocked_in_l1) {
+  StopPreemptionTimer(vcpu);
+  LeaveTranslationOfL2(vcpu);
   if (StoreMsrsOnExit(vcpu, ExitStoreList(vcpu.state.vmcs12)) != 0) {
     LoadHostStateIntoVmcs01(vcpu);
     vcpu.state.operation = VmxOperation::kRoot;
@@ -96,6 +105,7 @@ void ReflectInit(Vcpu& vcpu) { ReflectMadeExit(vcpu, {.reason = ExitReason::kIni
 
 void ReflectEntryFailure(Vcpu& vcpu, uint32_t reason, uint64_t qualification) {
   VmcsImage& vmcs12 = vcpu.state.vmcs12;
+  KeepGuestStateOfVmcs12(vcpu);
   vmcs12.Set<VmcsField::kExitReason>(reason);
   vmcs12.Set<VmcsField::kExitQualification>(qualification);
   if (!EnterHost(vcpu)) return;

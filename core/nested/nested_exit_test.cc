@@ -3,6 +3,8 @@
 // VM exits from L2 to L1. SDM Vol. 3C, chapter 28 "VM Exits".
 #include "core/nested/nested_exit.h"
 
+#include "core/nested/pdptes.h"
+#include "core/nested/vmcs12.h"
 #include "core/testing/builders.h"
 #include "core/testing/fake_vcpu.h"
 #include "core/testing/matchers.h"
@@ -42,6 +44,14 @@ class NestedExitTest : public testing::Test {
     EXPECT_EQ(l1_.vmcs.Current(), VmcsRole::kVmcs01);
     EXPECT_EQ(l1_.state.operation, VmxOperation::kRoot);
   }
+  // The guest-state fields that every exit saves as VMCS02 holds them.
+  bool IsSaved(VmcsField field) const {
+    constexpr FieldSet kNotSaved = {VmcsField::kVmcsLinkPointer, VmcsField::kGuestSmbase,
+                                    VmcsField::kPmlIndex, VmcsField::kGuestIa32PerfGlobalCtrl,
+                                    VmcsField::kVmxPreemptionTimerValue};
+    return Type(field) == FieldType::kGuestState && Exists(field, l1_.state.offered) &&
+           !kNotSaved.Has(field) && !IsPdpteField(field);
+  }
   VmcsImage& Vmcs12() { return l1_.state.vmcs12; }
   VmcsImage& L1() { return l1_.vmcs.vmcs01(); }
   VmcsImage& L2() { return l1_.vmcs.vmcs02(); }
@@ -54,17 +64,14 @@ TEST_F(NestedExitTest, TheGuestStateAtTheExitIsInVmcs12) {
   RunL2();
   VmcsImage left = L2();
   for (const VmcsFieldInformation& row : kVmcsFields) {
-    const bool saved = Type(row.field) == FieldType::kGuestState &&
-                       Exists(row.field, l1_.state.offered) &&
-                       row.field != VmcsField::kVmcsLinkPointer;
-    if (saved) left.Write(row.field, L2().Read(row.field) ^ 0x1010);
+    if (IsSaved(row.field)) left.Write(row.field, L2().Read(row.field) ^ 0x1010);
   }
   left.Set<VmcsField::kGuestInterruptibilityState>(Interruptibility::kBlockingBySti);
   L2() = left;
   Exit();
+  CompleteVmcs12(l1_.vcpu());
   for (const VmcsFieldInformation& row : kVmcsFields) {
-    if (Type(row.field) != FieldType::kGuestState || !Exists(row.field, l1_.state.offered))
-      continue;
+    if (!IsSaved(row.field)) continue;
     EXPECT_EQ(Vmcs12().Read(row.field), left.Read(row.field)) << row.name;
   }
 }

@@ -1,9 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "core/nested/pdptes.h"
 
+#include <algorithm>
+
 #include "core/vmx/controls.h"
 #include "core/x86/address.h"
 #include "core/x86/control_registers.h"
+#include "core/x86/efer.h"
 
 namespace nvmx {
 namespace {
@@ -15,6 +18,12 @@ bool UsesEpt(Vmcs& vmcs) {
   return (vmcs.Read(VmcsField::kPrimaryProcessorBasedControls) &
           PrimaryProcessorBased::kActivateSecondaryControls) != 0 &&
          (vmcs.Read(VmcsField::kSecondaryProcessorBasedControls) & Secondary::kEnableEpt) != 0;
+}
+
+bool L1UsesEpt(const VmcsImage& vmcs12) {
+  return (vmcs12.Get<VmcsField::kPrimaryProcessorBasedControls>() &
+          PrimaryProcessorBased::kActivateSecondaryControls) != 0 &&
+         (vmcs12.Get<VmcsField::kSecondaryProcessorBasedControls>() & Secondary::kEnableEpt) != 0;
 }
 
 }  // namespace
@@ -45,6 +54,35 @@ Pdptes PdptesOfGuest(Vcpu& vcpu) {
   Pdptes pdptes;
   for (size_t n = 0; n < kFields.size(); ++n) pdptes[n] = vmcs.Read(kFields[n]);
   return pdptes;
+}
+
+std::optional<Pdptes> PdptesOfVmcs12(Vcpu& vcpu) {
+  const VmcsImage& vmcs12 = vcpu.state.vmcs12;
+  const bool ia32e_mode =
+      (vmcs12.Get<VmcsField::kVmEntryControls>() & VmEntry::kIa32eModeGuest) != 0;
+  if (!UsesPaePaging(vmcs12.Get<VmcsField::kGuestCr0>(), vmcs12.Get<VmcsField::kGuestCr4>(),
+                     ia32e_mode)) {
+    return std::nullopt;
+  }
+  if (!L1UsesEpt(vmcs12)) return ReadPdptes(vcpu, vmcs12.Get<VmcsField::kGuestCr3>());
+  Pdptes pdptes;
+  for (size_t n = 0; n < kFields.size(); ++n) pdptes[n] = vmcs12.Read(kFields[n]);
+  return pdptes;
+}
+
+bool IsPdpteField(VmcsField field) {
+  return std::find(kFields.begin(), kFields.end(), field) != kFields.end();
+}
+
+void SavePdptesToVmcs12(Vcpu& vcpu) {
+  Vmcs& vmcs = vcpu.ports.vmcs;
+  VmcsImage& vmcs12 = vcpu.state.vmcs12;
+  const bool ia32e_mode = (vmcs.Read(VmcsField::kGuestIa32Efer) & Efer::kLma) != 0;
+  if (!L1UsesEpt(vmcs12) || !UsesPaePaging(vmcs.Read(VmcsField::kGuestCr0),
+                                           vmcs.Read(VmcsField::kGuestCr4), ia32e_mode)) {
+    return;
+  }
+  for (VmcsField field : kFields) vmcs12.Write(field, vmcs.Read(field));
 }
 
 void WritePdpteFields(Vcpu& vcpu, const Pdptes& pdptes) {

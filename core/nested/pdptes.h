@@ -36,6 +36,18 @@ Pdptes PdptesOfGuest(Vcpu& vcpu);
 // Writes the PDPTE fields of the current VMCS, if it uses EPT and so has them.
 void WritePdpteFields(Vcpu& vcpu, const Pdptes& pdptes);
 
+// What L2 enters with, if VMCS12 selects PAE paging: from VMCS12 if it uses EPT, else from where
+// CR3 points. Nothing if it does not select PAE paging. SDM Vol. 3C, 27.3.1.6 "Checks on Guest
+// Page-Directory-Pointer-Table Entries".
+std::optional<Pdptes> PdptesOfVmcs12(Vcpu& vcpu);
+
+// Whether the field is one of the four.
+bool IsPdpteField(VmcsField field);
+
+// On an exit to L1, of L2 with PAE paging and EPT in VMCS12: saves them. VMCS02 is current. SDM
+// Vol. 3C, 28.3.1 "Saving Control Registers, Debug Registers, and MSRs".
+void SavePdptesToVmcs12(Vcpu& vcpu);
+
 }  // namespace nvmx
 
 #endif  // NVMX_CORE_NESTED_PDPTES_H_

@@ -9,6 +9,7 @@ void InitializeVcpuState(VcpuState& state, const Capabilities& offered) {
   state.operation = VmxOperation::kOff;
   state.vmxon_region = kNoVmcs;
   state.current_vmcs = kNoVmcs;
+  state.vmcs02_stale = FieldSet::All();
 }
 
 }  // namespace nvmx

@@ -6,6 +6,8 @@
 #include <cstdint>
 #include <type_traits>
 
+#include "core/nested/ept02_state.h"
+#include "core/nested/field_set.h"
 #include "core/nested/host_pages.h"
 #include "core/ports/ports.h"
 #include "core/smp/quiesce.h"
@@ -26,6 +28,16 @@ enum class VmxOperation : uint64_t { kOff, kRoot, kNonRoot };
 // What L1's VMCS pointer holds when there is no current VMCS. SDM Vol. 3C, 25.1 "Overview".
 inline constexpr uint64_t kNoVmcs = ~uint64_t{0};
 
+// What of VMCS01 the controls of VMCS02 are made of: single controls, and how L1 reads the
+// time-stamp counter.
+struct Vmcs01Inputs {
+  uint64_t primary;
+  uint64_t secondary;
+  uint64_t tsc_offset;
+  uint64_t tsc_multiplier;
+  friend constexpr bool operator==(const Vmcs01Inputs&, const Vmcs01Inputs&) = default;
+};
+
 // Everything L0 remembers about one CPU of L1. Values only: no pointer, no padding, so that two
 // states are the same state exactly if their bytes are equal.
 struct VcpuState {
@@ -43,6 +55,14 @@ struct VcpuState {
   VmcsImage vmcs12;
   // The launch state of the current VMCS12: 1 if launched.
   uint64_t vmcs12_launched;
+  // 1 if the current VMCS12 is a shadow VMCS.
+  uint64_t vmcs12_is_shadow;
+  // The fields that VMCS02 does not have as VMCS12 says, and those of which VMCS02 has a newer value
+  // than VMCS12 (vmcs12.h).
+  FieldSet vmcs02_stale;
+  FieldSet vmcs12_stale;
+  // What VMCS02 was made of last.
+  Vmcs01Inputs vmcs01_inputs;
 
   // L1's view of this CPU's MTRRs, and whether EPT01 does not follow them yet.
   MtrrSettings mtrr;
@@ -52,13 +72,20 @@ struct VcpuState {
   // runs. VMCS02 cannot hold it, because VMCS02 always runs with virtual NMIs and its own bit then
   // means virtual blocking.
   uint64_t l2_blocking_by_nmi;
+  // When L1's VMX-preemption timer is 0, in its own ticks; 0 unless L2 runs and L1 uses it.
+  uint64_t l2_timer_deadline;
   // The embedding hypervisor withholds guest NMIs.
   uint64_t guest_nmis_masked;
   // L1's CPU is in VMX-abort shutdown: it runs no instruction and takes no event, but L0 still
   // answers for it.
   uint64_t in_vmx_abort;
+  // L1 has turned its local APIC off, which stays on all the same.
+  uint64_t apic_is_off_for_l1;
   // L1 has got an INIT that its VMX root operation blocks.
   uint64_t init_latched;
+
+  // What of host_pages is in use for EPT02, and how.
+  Ept02State ept02;
 };
 static_assert(std::is_trivially_copyable_v<VcpuState>);
 static_assert(std::has_unique_object_representations_v<VcpuState>);

@@ -2,24 +2,34 @@
 #ifndef NVMX_CORE_NESTED_VMCS02_H_
 #define NVMX_CORE_NESTED_VMCS02_H_
 
+#include "core/nested/field_set.h"
 #include "core/nested/vcpu.h"
+#include "core/nested/vmcs01.h"
 
 namespace nvmx {
 
 // The translations between the three VMCSs. Which field goes where is the column `policy` of
 // vmcs_fields.def.
 
-// Sets the controls of VMCS01, which is current: how L0 runs L1. Host and guest state are the
-// backend's.
-void InitializeVmcs01Controls(Vcpu& vcpu);
-
-// Fills VMCS02 from VMCS12 and L0's own needs, for a VM entry whose checks VMCS12 has passed.
-// VMCS01 is current on entry, VMCS02 at the end.
+// Brings VMCS02 up to date with VMCS12 and L0's own needs, for a VM entry whose checks VMCS12 has
+// passed: writes what has changed since VMCS02 agreed last. VMCS01 is current on entry, VMCS02 at
+// the end.
 void BuildVmcs02(Vcpu& vcpu);
 
-// VMCS02's guest state, as the exit left it, into VMCS12; VMCS02 is current. SDM Vol. 3C, 28.3
-// "Saving Guest State".
+// The addresses that hardware uses, again, because EPT01 has changed. VMCS02 is current, L2 is
+// about to run.
+void TranslateAddressesAgain(Vcpu& vcpu);
+
+// Whether VMCS02 has such addresses, for VMCS12.
+bool HasTranslatedAddresses(const VmcsImage& vmcs12);
+
+// VMCS02's guest state, as the exit left it, into VMCS12, or what of it L1 rarely looks at into the
+// set of what is to be saved when L1 does (vmcs12.h). VMCS02 is current. SDM Vol. 3C, 28.3 "Saving
+// Guest State".
 void SaveGuestStateToVmcs12(Vcpu& vcpu);
+
+// VMCS12's guest state is as L1 wrote it, whatever a VM entry that failed has put into VMCS02.
+void KeepGuestStateOfVmcs12(Vcpu& vcpu);
 
 // VMCS02's exit information into VMCS12; VMCS02 is current. SDM Vol. 3C, 28.2 "Recording VM-Exit
 // Information and Updating VM-Entry Control Fields".
@@ -28,10 +38,6 @@ void SaveExitInformationToVmcs12(Vcpu& vcpu);
 // Exit information of an exit that has none, in place of what an earlier exit left. SDM Vol. 3C,
 // 28.2.
 void ClearExitInformation(VmcsImage& vmcs12);
-
-// L1 as VMCS12's host state describes it, into VMCS01, which becomes current. SDM Vol. 3C, 28.5
-// "Loading Host State".
-void LoadHostStateIntoVmcs01(Vcpu& vcpu);
 
 }  // namespace nvmx
 

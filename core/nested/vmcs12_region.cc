@@ -3,6 +3,8 @@
 
 #include <cstddef>
 
+#include "core/nested/vmcs12.h"
+
 namespace nvmx {
 namespace {
 
@@ -15,11 +17,15 @@ GuestPhysicalAddress At(uint64_t region, size_t offset) {
 bool LoadVmcs12(Vcpu& vcpu, uint64_t address) {
   VcpuState& state = vcpu.state;
   WriteBackVmcs12(vcpu);
-  GuestMemory& memory = vcpu.ports.memory;
-  if (!memory.ReadValue(At(address, offsetof(Vmcs12Region, launched)), state.vmcs12_launched) ||
-      !memory.ReadValue(At(address, offsetof(Vmcs12Region, fields)), state.vmcs12)) {
-    return false;
+  Vmcs12Region region;
+  if (!vcpu.ports.memory.ReadValue(GuestPhysicalAddress{address}, region)) return false;
+  // L1 may have written anything there: no more than the fields can hold comes in.
+  for (const VmcsFieldInformation& row : kVmcsFields) {
+    state.vmcs12.Write(row.field, region.fields.Read(row.field));
   }
+  state.vmcs12_launched = region.launched != 0;
+  state.vmcs12_is_shadow = (region.revision & kShadowVmcsIndicator) != 0;
+  state.vmcs02_stale = FieldSet::All();
   state.current_vmcs = address;
   return true;
 }
@@ -27,6 +33,7 @@ bool LoadVmcs12(Vcpu& vcpu, uint64_t address) {
 void WriteBackVmcs12(Vcpu& vcpu) {
   VcpuState& state = vcpu.state;
   if (state.current_vmcs == kNoVmcs) return;
+  CompleteVmcs12(vcpu);
   GuestMemory& memory = vcpu.ports.memory;
   // L1 may have unmapped its own region meanwhile; then the data is lost, as on a processor.
   memory.WriteValue(At(state.current_vmcs, offsetof(Vmcs12Region, launched)),

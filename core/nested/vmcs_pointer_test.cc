@@ -3,11 +3,13 @@
 // VMCLEAR, VMPTRLD, VMPTRST, and the VMCS12 region. SDM Vol. 3C, 31.3 "VMX Instructions"; 25.11.3
 // "Initializing a VMCS".
 #include <cstddef>
+#include <cstring>
 
 #include "core/nested/vmcs12_region.h"
 #include "core/testing/builders.h"
 #include "core/testing/fake_vcpu.h"
 #include "core/testing/matchers.h"
+#include "core/vmx/controls.h"
 #include "gtest/gtest.h"
 
 namespace nvmx {
@@ -96,12 +98,33 @@ TEST_F(VmcsPointerTest, VmptrldOfAWrongRevisionIsVmfail11) {
   EXPECT_EQ(Vmptrld(kOtherRegion), VmxOutcome::FailInvalid());
   ASSERT_EQ(Vmptrld(kRegion), VmxOutcome::Succeed());
   EXPECT_EQ(Vmptrld(kOtherRegion), refused);
-  // Bit 31 is the shadow-VMCS indicator, which is not offered.
-  l1_.memory.Poke(kOtherRegion, kVmcs12Revision | 0x80000000);
-  EXPECT_EQ(Vmptrld(kOtherRegion), refused);
   // What no memory backs reads as ones.
   EXPECT_EQ(Vmptrld(kMemoryEnd), refused);
   EXPECT_EQ(l1_.state.current_vmcs, kRegion);
+}
+
+TEST_F(VmcsPointerTest, AShadowVmcsIsOneWhereVmcsShadowingIsOffered) {
+  l1_.memory.Poke(kOtherRegion, kVmcs12Revision | 0x80000000);
+  ASSERT_EQ(Vmptrld(kRegion), VmxOutcome::Succeed());
+  EXPECT_EQ(l1_.state.vmcs12_is_shadow, 0u);
+  EXPECT_EQ(Vmptrld(kOtherRegion), VmxOutcome::Succeed());
+  EXPECT_EQ(l1_.state.vmcs12_is_shadow, 1u);
+  EXPECT_EQ(Vmclear(kOtherRegion), VmxOutcome::Succeed());
+  EXPECT_EQ(Region(kOtherRegion).revision, kVmcs12Revision | 0x80000000);
+  l1_.state.offered.procbased_ctls2 &= ~(uint64_t{Secondary::kVmcsShadowing} << 32);
+  ASSERT_EQ(Vmptrld(kRegion), VmxOutcome::Succeed());
+  EXPECT_EQ(Vmptrld(kOtherRegion),
+            FailValid(VmInstructionError::kVmptrldWithIncorrectVmcsRevisionIdentifier));
+}
+
+TEST_F(VmcsPointerTest, WhatL1HasWrittenIntoTheRegionStaysWithinTheFields) {
+  Vmcs12Region region{kVmcs12Revision, 0, 0x100, {}};
+  std::memset(static_cast<void*>(&region.fields), 0xFF, sizeof region.fields);
+  l1_.memory.Poke(kRegion, region);
+  ASSERT_EQ(Vmptrld(kRegion), VmxOutcome::Succeed());
+  EXPECT_EQ(l1_.state.vmcs12.Read(VmcsField::kGuestEsSelector), 0xFFFFu);
+  EXPECT_EQ(l1_.state.vmcs12.Read(VmcsField::kExceptionBitmap), 0xFFFFFFFFu);
+  EXPECT_EQ(l1_.state.vmcs12_launched, 1u);
 }
 
 TEST_F(VmcsPointerTest, VmclearWritesTheCurrentVmcsBackAndLeavesNone) {

@@ -4,46 +4,18 @@
 #include "core/nested/entry_conditions.h"
 #include "core/nested/event_injection.h"
 #include "core/nested/nested_entry.h"
+#include "core/nested/nested_paging.h"
 #include "core/nested/operand.h"
+#include "core/nested/vmcs01.h"
+#include "core/nested/vmcs12.h"
 #include "core/nested/vmcs12_region.h"
+#include "core/nested/vmx_instruction_checks.h"
+#include "core/vmx/controls.h"
 #include "core/x86/control_registers.h"
-#include "core/x86/efer.h"
 #include "core/x86/rflags.h"
-#include "core/x86/segment.h"
 
 namespace nvmx {
 namespace {
-
-VmxOutcome Undefined() { return VmxOutcome::Fault(Vector::kInvalidOpcode); }
-VmxOutcome GeneralProtection() { return VmxOutcome::Fault(Vector::kGeneralProtection); }
-
-VmxOutcome Fail(const Vcpu& vcpu, VmInstructionError error) {
-  return VmxOutcome::Fail(error, vcpu.state.current_vmcs != kNoVmcs);
-}
-
-// The conditions that raise #UD in every VMX instruction: no protected mode, virtual-8086 mode, or
-// a 32-bit code segment in IA-32e mode.
-bool ModeForbidsVmx(Vcpu& vcpu) {
-  Vmcs& vmcs = vcpu.ports.vmcs;
-  const bool protected_mode = (vmcs.Read(VmcsField::kGuestCr0) & Cr0::kPe) != 0;
-  const bool virtual_8086 = (vmcs.Read(VmcsField::kGuestRflags) & Rflags::kVm) != 0;
-  const bool long_mode = (vmcs.Read(VmcsField::kGuestIa32Efer) & Efer::kLma) != 0;
-  const bool code_64 = (vmcs.Read(VmcsField::kGuestCsAccessRights) & AccessRights::kL) != 0;
-  return !protected_mode || virtual_8086 || (long_mode && !code_64);
-}
-
-unsigned CurrentPrivilegeLevel(Vcpu& vcpu) {
-  const AccessRights ss{
-      static_cast<uint32_t>(vcpu.ports.vmcs.Read(VmcsField::kGuestSsAccessRights))};
-  return ss.dpl();
-}
-
-// What precedes every VMX instruction but VMXON.
-std::optional<VmxOutcome> CheckInVmxOperation(Vcpu& vcpu) {
-  if (vcpu.state.operation == VmxOperation::kOff || ModeForbidsVmx(vcpu)) return Undefined();
-  if (CurrentPrivilegeLevel(vcpu) != 0) return GeneralProtection();
-  return std::nullopt;
-}
 
 // Alignment and width of the address of a VMXON or VMCS region. A region that L1's memory does not
 // back is refused too: the SDM leaves it undefined, and L0 must not follow such a pointer.
@@ -53,31 +25,39 @@ bool IsRegionAddress(const Vcpu& vcpu, uint64_t address) {
                        static_cast<unsigned>(vcpu.state.offered.physical_address_width));
 }
 
-bool HasRevision(Vcpu& vcpu, uint64_t address) {
-  uint32_t revision = 0;
-  return vcpu.ports.memory.ReadValue(GuestPhysicalAddress{address}, revision) &&
-         revision == kVmcs12Revision;
+// The first four bytes of a region; all ones, which no processor has as its revision identifier,
+// where no memory answers.
+uint32_t ReadRevision(Vcpu& vcpu, uint64_t address) {
+  uint32_t revision = ~uint32_t{0};
+  vcpu.ports.memory.ReadValue(GuestPhysicalAddress{address}, revision);
+  return revision;
+}
+
+// A shadow VMCS is one only for a processor that has VMCS shadowing.
+bool IsRevisionOfVmcs(const Vcpu& vcpu, uint32_t revision) {
+  if (vcpu.state.offered.SupportsSecondary(Secondary::kVmcsShadowing)) {
+    revision &= ~kShadowVmcsIndicator;
+  }
+  return revision == kVmcs12Revision;
 }
 
 // "VMXON—Enter VMX Operation". #UD without CR4.VMXE; #GP for CPL, CR0 and CR4 fixed bits.
 VmxOutcome Vmxon(Vcpu& vcpu) {
   VcpuState& state = vcpu.state;
-  Vmcs& vmcs = vcpu.ports.vmcs;
-  const uint64_t cr4 = vmcs.Read(VmcsField::kGuestCr4);
+  const uint64_t cr4 = ReadL1Cr4(vcpu);
   if ((cr4 & Cr4::kVmxe) == 0 || ModeForbidsVmx(vcpu)) return Undefined();
   if (state.operation != VmxOperation::kOff) {
     if (CurrentPrivilegeLevel(vcpu) != 0) return GeneralProtection();
     return Fail(vcpu, VmInstructionError::kVmxonInVmxRootOperation);
   }
   if (CurrentPrivilegeLevel(vcpu) != 0 ||
-      !HonoursFixedBits(vmcs.Read(VmcsField::kGuestCr0), state.offered.cr0_fixed0,
-                        state.offered.cr0_fixed1) ||
+      !HonoursFixedBits(ReadL1Cr0(vcpu), state.offered.cr0_fixed0, state.offered.cr0_fixed1) ||
       !HonoursFixedBits(cr4, state.offered.cr4_fixed0, state.offered.cr4_fixed1)) {
     return GeneralProtection();
   }
   const OperandResult region = ReadMemoryOperand(vcpu);
   if (region.fault) return *region.fault;
-  if (!IsRegionAddress(vcpu, region.value) || !HasRevision(vcpu, region.value)) {
+  if (!IsRegionAddress(vcpu, region.value) || ReadRevision(vcpu, region.value) != kVmcs12Revision) {
     return VmxOutcome::FailInvalid();
   }
   state.vmxon_region = region.value;
@@ -127,7 +107,7 @@ VmxOutcome Vmptrld(Vcpu& vcpu) {
   if (region.value == vcpu.state.vmxon_region) {
     return Fail(vcpu, VmInstructionError::kVmptrldWithVmxonPointer);
   }
-  if (!HasRevision(vcpu, region.value)) {
+  if (!IsRevisionOfVmcs(vcpu, ReadRevision(vcpu, region.value))) {
     return Fail(vcpu, VmInstructionError::kVmptrldWithIncorrectVmcsRevisionIdentifier);
   }
   if (region.value != vcpu.state.current_vmcs && !LoadVmcs12(vcpu, region.value)) {
@@ -158,7 +138,7 @@ VmxOutcome Vmread(Vcpu& vcpu) {
   const uint64_t encoding = RegisterOperand(vcpu);
   const std::optional<VmcsField> field = OfferedField(vcpu, encoding);
   if (!field) return Fail(vcpu, VmInstructionError::kUnsupportedVmcsComponent);
-  const uint64_t value = vcpu.state.vmcs12.Read(*field);
+  const uint64_t value = ReadVmcs12(vcpu, *field);
   const bool high = IsHigh(static_cast<uint32_t>(encoding));
   if (auto fault = WriteValueOperand(vcpu, high ? value >> 32 : value)) return *fault;
   return VmxOutcome::Succeed();
@@ -177,12 +157,11 @@ VmxOutcome Vmwrite(Vcpu& vcpu) {
       (vcpu.state.offered.misc & VmxMisc::kVmwriteToAnyField) == 0) {
     return Fail(vcpu, VmInstructionError::kVmwriteToReadOnlyVmcsComponent);
   }
-  VmcsImage& vmcs12 = vcpu.state.vmcs12;
   constexpr uint64_t kLowHalf = 0xFFFFFFFF;
   const uint64_t value = IsHigh(static_cast<uint32_t>(encoding))
-                             ? (vmcs12.Read(*field) & kLowHalf) | source.value << 32
+                             ? (ReadVmcs12(vcpu, *field) & kLowHalf) | source.value << 32
                              : source.value;
-  vmcs12.Write(*field, value);
+  WriteVmcs12(vcpu, *field, value);
   return VmxOutcome::Succeed();
 }
 
@@ -252,9 +231,10 @@ bool EmulateVmxInstruction(Vcpu& vcpu, ExitReason reason) {
       Finish(vcpu, Vmcall(vcpu));
       return true;
     case ExitReason::kInvept:
+      Finish(vcpu, Invept(vcpu));
+      return true;
     case ExitReason::kInvvpid:
-      // Neither EPT nor VPIDs are offered: a processor without them does not have the instructions.
-      Finish(vcpu, Undefined());
+      Finish(vcpu, Invvpid(vcpu));
       return true;
     case ExitReason::kVmlaunch:
       VmEntryInstruction(vcpu, /*launch=*/true);

@@ -3,6 +3,7 @@
 #define NVMX_CORE_PORTS_GUEST_MEMORY_H_
 
 #include <cstddef>
+#include <cstdint>
 #include <span>
 
 #include "core/x86/address.h"
@@ -28,6 +29,14 @@ class GuestMemory {
   template <typename T>
   bool WriteValue(GuestPhysicalAddress address, const T& value) {
     return Write(address, std::as_bytes(std::span<const T, 1>(&value, 1)));
+  }
+
+  // Makes the 8 bytes at the address, which is a multiple of 8, `desired` if they are `expected`,
+  // in one step with respect to all CPUs of L1; false, with nothing written, if they are not or
+  // cannot be written. A machine whose CPUs run at the same time overrides it.
+  virtual bool CompareExchange(GuestPhysicalAddress address, uint64_t expected, uint64_t desired) {
+    uint64_t value = 0;
+    return ReadValue(address, value) && value == expected && WriteValue(address, desired);
   }
 
  protected:

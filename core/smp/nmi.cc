@@ -8,7 +8,7 @@ NmiOwner SettleNmi(SmpContext& context, const QuiesceProtocol& protocol) {
   Shared& pending = context.own.guest_nmis_pending;
   // Nobody adds but this context, which no NMI interrupts; the exit path only subtracts, and is
   // interrupted now.
-  const uint64_t before = pending.Load(context.cpu);
+  const uint64_t before = pending.Load(context.cpu) & kGuestNmisPendingMask;
   if (before >= kMaxGuestNmisPending) {
     context.trace.Record(TraceKind::kNmiMergedForGuest, before, 0);
     return NmiOwner::kGuest;

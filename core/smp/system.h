@@ -2,6 +2,8 @@
 #ifndef NVMX_CORE_SMP_SYSTEM_H_
 #define NVMX_CORE_SMP_SYSTEM_H_
 
+#include <array>
+#include <cstddef>
 #include <cstdint>
 
 #include "core/ports/apic.h"
@@ -24,6 +26,18 @@ struct QuiesceCells {
   Shared resumed{"quiesce_resumed"};
 };
 
+// The latest changes of EPT01: ranges of host-physical memory to which it led and does not any
+// more, or with fewer rights. Number n, counted from 0, is in place n % kKept.
+struct Ept01Changes {
+  struct Range {
+    uint64_t first;
+    uint64_t bytes;
+  };
+  static constexpr size_t kKept = 16;
+  uint64_t count;
+  std::array<Range, kKept> latest;
+};
+
 // What all CPUs of L0 share. The storage is the embedder's; one per machine.
 struct System {
   explicit System(uint32_t cpus, bool log_mtrrs = true)
@@ -37,12 +51,23 @@ struct System {
   Lock print_lock{"print_lock"};
   // The MTRR settings that EPT01's memory types follow now.
   SharedBlock<MtrrSettings> ept01_memory_types{"ept01_memory_types"};
+  // How often EPT01 has changed in such a way, and where. A CPU compares the number with what it
+  // has followed before it enters an L2 that runs on something that L0 made from EPT01.
+  Shared ept01_generation{"ept01_generation"};
+  SharedBlock<Ept01Changes> ept01_changes{"ept01_changes"};
 };
+
+// See CpuCells::guest_nmis_pending.
+inline constexpr uint64_t kEpt01Suspected = uint64_t{1} << 8;
+inline constexpr uint64_t kGuestNmisPendingMask = kEpt01Suspected - 1;
 
 // What a CPU shares with its own NMI context. One per CPU.
 struct CpuCells {
   // NMIs that are the guest's and that it has not been given yet. At most two: one that is about to
-  // be delivered and one that a processor would hold in its latch.
+  // be delivered and one that a processor would hold in its latch. In the bits above, as
+  // kEpt01Suspected: NMI context stood still for a quiesce while L2 was about to run on something
+  // that L0 made from EPT01. Both are in one cell, because the last look before a VM entry must see
+  // both at once.
   Shared guest_nmis_pending{"guest_nmis_pending"};
 };
 

@@ -175,6 +175,8 @@ const char* Name(TraceKind kind) {
       return "NmiToGuest";
     case TraceKind::kNmiMergedForGuest:
       return "NmiMergedForGuest";
+    case TraceKind::kNmiMergedWhileHeld:
+      return "NmiMergedWhileHeld";
     case TraceKind::kNmiInjected:
       return "NmiInjected";
     case TraceKind::kNmiExitToL1:

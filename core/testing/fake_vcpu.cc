@@ -88,8 +88,11 @@ void FakeVcpu::SetEmbedder(const Embedder& embedder) {
                      state,
                      CoreQuiesce(),
                      CoreChoreography(),
-                     embedder});
+                     embedder,
+                     {host_pages, kHostPages}});
 }
+
+void FakeVcpu::TakeHostPages() { vcpu().host_pages = {}; }
 
 void FakeVcpu::EnterVmxRoot() {
   memory.Poke(kVmxonRegion, kVmcs12Revision);

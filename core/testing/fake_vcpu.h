@@ -55,6 +55,10 @@ class FakeVcpu {
   static constexpr uint64_t kRip = 0x8000;
   static constexpr uint64_t kInstructionLength = 4;
 
+  // The host pages: as many, from this address on, outside L1's memory.
+  static constexpr size_t kHostPageCount = 512;
+  static constexpr PhysicalAddress kHostPages{0x7F'0000'0000};
+
   explicit FakeVcpu(uint32_t cpus = 1, CpuIndex index = 0);
   FakeVcpu(const FakeVcpu&) = delete;
   FakeVcpu& operator=(const FakeVcpu&) = delete;
@@ -65,6 +69,8 @@ class FakeVcpu {
 
   // Another value at a seam of the core.
   void SetEmbedder(const Embedder& embedder);
+  // From now on there are no host pages.
+  void TakeHostPages();
 
   // L1 has executed VMXON.
   void EnterVmxRoot();
@@ -104,6 +110,7 @@ class FakeVcpu {
   System system;
   CpuCells own;
   VcpuState state;
+  std::vector<HostPage> host_pages = std::vector<HostPage>(kHostPageCount);
 
  private:
   std::optional<Vcpu> vcpu_;

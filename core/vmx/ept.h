@@ -24,6 +24,10 @@ struct Eptp {
   // EP4TA: bits 51:12, what cached mappings are tagged with. SDM Vol. 3C, 29.4.1 "Information That
   // May Be Cached".
   static constexpr uint64_t Ep4ta(uint64_t eptp) { return eptp & 0x000F'FFFF'FFFF'F000; }
+  // How many entries a walk uses at most: 4 or 5 if the value is valid.
+  static constexpr unsigned WalkLength(uint64_t eptp) {
+    return static_cast<unsigned>((eptp & kWalkLength) >> kWalkLengthShift) + 1;
+  }
 };
 
 // An entry of an EPT paging structure.
@@ -40,7 +44,22 @@ struct EptEntry {
   static constexpr uint64_t kDirty = uint64_t{1} << 9;
   static constexpr uint64_t kUserExecute = uint64_t{1} << 10;
   static constexpr uint64_t kSuppressVe = uint64_t{1} << 63;
+  // Bits 51:12; those that the CPU's physical-address width leaves out are reserved.
+  static constexpr uint64_t kAddress = 0x000F'FFFF'FFFF'F000;
 };
+
+// The EPT paging structures by level: an EPT PTE is of level 1, a PML5 entry of level 5. An entry
+// of level n decides about a block of 2^EptLevelShift(n) bytes.
+inline constexpr unsigned kEptLevelPte = 1;
+inline constexpr unsigned kEptLevelPde = 2;
+inline constexpr unsigned kEptLevelPdpte = 3;
+inline constexpr unsigned kMostEptLevels = 5;
+inline constexpr unsigned kEptIndexBits = 9;
+inline constexpr unsigned kEptEntries = 1 << kEptIndexBits;
+constexpr unsigned EptLevelShift(unsigned level) { return 12 + kEptIndexBits * (level - 1); }
+constexpr unsigned EptIndex(uint64_t address, unsigned level) {
+  return static_cast<unsigned>(address >> EptLevelShift(level)) & (kEptEntries - 1);
+}
 
 // The exit qualification of an EPT violation.
 struct EptViolation {
@@ -54,11 +73,18 @@ struct EptViolation {
   static constexpr uint64_t kLinearAddressValid = uint64_t{1} << 7;
   // Clear: the access was to a paging-structure entry on the way. Defined if bit 7 is set.
   static constexpr uint64_t kToFinalAddress = uint64_t{1} << 8;
-  static constexpr uint64_t kUserLinearAddress = uint64_t{1} << 9;      // advanced information
-  static constexpr uint64_t kWritableLinearAddress = uint64_t{1} << 10;  // advanced information
+  static constexpr uint64_t kUserLinearAddress = uint64_t{1} << 9;        // advanced information
+  static constexpr uint64_t kWritableLinearAddress = uint64_t{1} << 10;   // advanced information
   static constexpr uint64_t kNoExecuteLinearAddress = uint64_t{1} << 11;  // advanced information
   static constexpr uint64_t kNmiUnblocking = uint64_t{1} << 12;
 };
+
+// How many values an EPTP list holds. SDM Vol. 3C, 26.5.6.3 "EPTP Switching".
+inline constexpr uint64_t kEptpListEntries = 512;
+
+// What a page-modification log holds; the index counts down from the last. SDM Vol. 3C, 29.3.6
+// "Page-Modification Logging".
+inline constexpr uint64_t kPageModificationLogEntries = 512;
 
 enum class InveptType : uint64_t { kSingleContext = 1, kAllContexts = 2 };
 

@@ -206,6 +206,10 @@ void GlobalModel::Judge(GlobalState& state, uint32_t cpu, const StepEffects& ste
     Put(word, kHandledShift, 0, 3);
     effects.merged = true;
   }
+  if (step.merged_while_held) {
+    Put(word, kOwedShift, Get(word, kOwedShift) - 1);
+    effects.merged = true;
+  }
   if (step.nmi_taken && step.destination == NmiDestination::kGuestIdt) {
     if (handled == NmiSource::kGuest) AddToBalance(word, -1);
     Put(word, kHandledShift, 0, 3);

@@ -125,10 +125,10 @@ Fault AddressWalk::SetPagingFlags(const PagingFormat& format, uint64_t linear, A
     if (wanted == entry.value) continue;
     uint64_t physical = entry.physical;
     if (context_.ept) {
-      // Of a read-modify-write bit 1 is set; bit 0 is the implementation's choice.
+      // Of a read-modify-write bit 1 is set; bit 0 is the implementation's choice. With accessed
+      // and dirty flags for EPT the entry was read as if written, so that it cannot fail here.
       const GuestPhysicalAccess access{entry.address, EptEntry::kWrite,
-                                       EptViolation::kWrite | EptViolation::kLinearAddressValid |
-                                           (HasEptFlags() ? EptViolation::kRead : 0),
+                                       EptViolation::kWrite | EptViolation::kLinearAddressValid,
                                        linear};
       Mapping mapping;
       if (Fault fault = GuestPhysical(access, mapping)) return fault;
@@ -175,16 +175,13 @@ GuestPhysicalAccess AddressWalk::FinalAccess(uint64_t guest_physical, uint64_t l
   return {guest_physical, needs, qualification, linear};
 }
 
-// A violation drops what is cached for the guest-physical address and, if that was the translation
-// of a linear address, for that too. SDM Vol. 3C, 29.4.3.1 "Operations that Invalidate Cached
-// Mappings".
+// A violation drops what is cached for the guest-physical address. What was cached for the linear
+// address has been dropped before the walk. SDM Vol. 3C, 29.4.3.1 "Operations that Invalidate
+// Cached Mappings".
 TranslationFault AddressWalk::EptViolation(const GuestPhysicalAccess& access,
                                            uint64_t permissions) {
   if (Tlb* tlb = cache()) {
     tlb->DropGuestPhysical(Eptp::Ep4ta(context_.eptp), access.address);
-    if ((access.qualification & EptViolation::kToFinalAddress) != 0) {
-      tlb->Drop(LinearTag(context_), access.linear);
-    }
   }
   constexpr unsigned kPermissionsShift = 3;
   return {.kind = TranslationFault::Kind::kEptViolation,

@@ -114,6 +114,16 @@ TEST_F(ProtectedModeDeliveryTest, AStackWithoutRoomIsAStackFault) {
   EXPECT_TRUE(Deliver());
 }
 
+TEST_F(ProtectedModeDeliveryTest, AStackWithoutRoomComesBeforeABadHandlerAndTakesNothing) {
+  SetDescriptor(kCode32, 0x0040'9B00'0000'FFFF);
+  SetDescriptor(kFree, 0x0040'9700'0000'0000 | ((kStack - 9) & 0xFFFF));  // room for two values
+  r_.ss = Loaded(kFree);
+  r_.ss.limit = kStack - 9;
+  EXPECT_FALSE(Deliver());
+  ExpectException(Vector::kStackFault, kExt);
+  EXPECT_EQ(Get<uint32_t>(kStack - 4), 0u);
+}
+
 TEST_F(ProtectedModeDeliveryTest, ANewStackWithoutRoomNamesItsSelector) {
   UseProtectedMode(kUserCode32, kUserData);
   SetDescriptor(kData, 0x0040'9300'0000'0FFF);
@@ -140,7 +150,10 @@ TEST_F(NewStackTest, LiesInTheTss) {
   EXPECT_TRUE(Deliver());
 }
 
-TEST_F(NewStackTest, IsNotNull) { ExpectRefused(0, Vector::kInvalidTss, kExt); }
+TEST_F(NewStackTest, IsNotNull) {
+  SetDescriptor(0, kDataEntry);
+  ExpectRefused(0, Vector::kInvalidTss, kExt);
+}
 
 TEST_F(NewStackTest, LiesInItsTable) { ExpectRefused(0x100, Vector::kInvalidTss, 0x100 | kExt); }
 
@@ -303,6 +316,13 @@ TEST_F(Virtual8086DeliveryTest, ReturnsToItself) {
     EXPECT_EQ((r_.*segment).limit, (before.*segment).limit);
     EXPECT_EQ((r_.*segment).access_rights, (before.*segment).access_rights);
   }
+}
+
+TEST_F(Virtual8086DeliveryTest, AReturnBeyond64KBytesIsGeneralProtection) {
+  ASSERT_TRUE(Deliver());
+  Put<uint32_t>(r_.rsp, 0x1'0000);
+  EXPECT_FALSE(Return());
+  ExpectException(Vector::kGeneralProtection, 0);
 }
 
 // --- Real-address mode

@@ -212,6 +212,7 @@ TEST_F(DeliveryTest, TheGatesDplComesBeforeItsPresentBit) {
 // --- The code segment
 
 TEST_F(DeliveryTest, ANullCodeSelectorIsGeneralProtection) {
+  SetDescriptor(0, kCode64Entry);
   SetGate64(kHandler, {.selector = 3});
   EXPECT_FALSE(Deliver());
   ExpectException(Vector::kGeneralProtection, kExt);
@@ -246,6 +247,9 @@ TEST_F(DeliveryTest, AnAbsentCodeSegmentIsSegmentNotPresent) {
 TEST_F(DeliveryTest, ACodeSegmentCanLieInTheLdt) {
   Put<uint64_t>(kLdt + 8, kCode64Entry);
   SetGate64(kHandler, {.selector = 0xC});
+  EXPECT_FALSE(Deliver());
+  ExpectException(Vector::kGeneralProtection, 0xC | kExt);
+  r_.ldtr = {kFree, kLdt, 0xE, 0x82};
   EXPECT_FALSE(Deliver());
   ExpectException(Vector::kGeneralProtection, 0xC | kExt);
   r_.ldtr = {kFree, kLdt, 0xF, 0x82};
@@ -339,7 +343,9 @@ TEST_F(DeliveryMemoryTest, TheStackIsAnExplicitAccess) {
   EXPECT_FALSE(Deliver());
   ExpectPageFault(kStack - 8, 3);
   r_.rflags |= Rflags::kAc;
-  EXPECT_TRUE(Deliver());
+  TranslationContext context = Context();
+  context.implicit = true;
+  EXPECT_FALSE(DeliverEvent(mmu_, context, Interrupt(), r_));
 }
 
 TEST_F(DeliveryMemoryTest, AnAccessedFlagThatCannotBeWrittenIsAPageFault) {

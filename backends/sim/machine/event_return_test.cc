@@ -156,6 +156,12 @@ TEST_F(ReturnTest, ToCompatibilityModeTheRipLiesInTheSegment) {
   ExpectException(Vector::kGeneralProtection, 0);
 }
 
+TEST_F(ReturnTest, ACodeSegmentIsNotBoth64And32Bit) {
+  SetDescriptor(kCode64, kCode64Entry | uint64_t{1} << 54);
+  EXPECT_FALSE(ReturnWith({}));
+  ExpectException(Vector::kGeneralProtection, kCode64);
+}
+
 // --- The stack segment
 
 TEST_F(ReturnTest, ANullStackSegmentIsAllowedIn64BitModeBelowCpl3) {
@@ -165,6 +171,8 @@ TEST_F(ReturnTest, ANullStackSegmentIsAllowedIn64BitModeBelowCpl3) {
   EXPECT_FALSE(ReturnWith({.cs = kUserCode64, .ss = 3}));
   ExpectException(Vector::kGeneralProtection, 0);
   EXPECT_FALSE(ReturnWith({.cs = kCode32, .ss = 0}));
+  ExpectException(Vector::kGeneralProtection, 0);
+  EXPECT_FALSE(ReturnWith({.ss = 1}));
   ExpectException(Vector::kGeneralProtection, 0);
 }
 
@@ -194,6 +202,13 @@ TEST_F(ReturnTest, SegmentsThatTheNewCplMayNotUseBecomeNull) {
   EXPECT_EQ(r_.ds.selector, 0u);
   EXPECT_EQ(r_.fs.selector, kUserData);
   EXPECT_EQ(r_.gs.selector, kConforming64);
+}
+
+TEST_F(ReturnTest, SegmentsThatAreUnusableStay) {
+  r_.fs = NullSegment(1);
+  r_.fs.base = kWindow;
+  ASSERT_TRUE(ReturnWith({.cs = kUserCode64, .ss = kUserData}));
+  EXPECT_EQ(r_.fs.base, kWindow);
 }
 
 TEST_F(ReturnTest, AtTheSameCplDataSegmentsStay) {
@@ -313,6 +328,8 @@ TEST_F(ReturnProtectedModeTest, TheTaskOfTheLinkIsBusyAndPresentAndInTheGdt) {
   SetDescriptor(kFree, 0x0000'0B00'0000'0067);
   EXPECT_FALSE(Return());
   ExpectException(Vector::kSegmentNotPresent, kFree);
+  r_.ldtr = {kFree, kLdt, 0xFF, 0x82};
+  Put<uint64_t>(kLdt + kFree, 0x0000'8B00'0000'0067);
   Put<uint16_t>(kTss, kFree | 4);
   EXPECT_FALSE(Return());
   ExpectException(Vector::kInvalidTss, kFree | 4);

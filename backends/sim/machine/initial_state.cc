@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "backends/sim/machine/initial_state.h"
 
+#include "backends/sim/machine/guest_tables.h"
 #include "core/nested/vcpu.h"
 #include "core/x86/control_registers.h"
 #include "core/x86/efer.h"
@@ -16,9 +17,6 @@ constexpr uint64_t kData = 0xC093;    // writable, accessed, 32-bit, 4-KByte gra
 constexpr uint64_t kCode64 = 0xA09B;  // readable, accessed, 64-bit, 4-KByte granularity
 constexpr uint64_t kBusyTss = 0x8B;
 constexpr uint64_t kFlatLimit = 0xFFFFFFFF;
-constexpr uint64_t kTssLimit = 0x67;
-constexpr uint64_t kGdtLimit = lhv::kTssSelector + 16 - 1;
-constexpr uint64_t kIdtLimit = lhv::kVectorCount * 16 - 1;
 
 struct SegmentFields {
   SegmentState SwitchedRegisters::*member;
@@ -52,12 +50,12 @@ SwitchedRegisters InitialRegisters(uint32_t cpu) {
     *segment = {lhv::kDataSelector, 0, kFlatLimit, kData};
   }
   r.cs = {lhv::kCodeSelector, 0, kFlatLimit, kCode64};
-  r.tr = {lhv::kTssSelector, window + lhv::kTssOffset, kTssLimit, kBusyTss};
+  r.tr = {lhv::kTssSelector, window + lhv::kTssOffset, kGuestTssLimit, kBusyTss};
   r.ldtr = {0, 0, 0, AccessRights::kUnusable};
   r.gdtr_base = window + lhv::kGdtOffset;
-  r.gdtr_limit = kGdtLimit;
+  r.gdtr_limit = kGuestGdtLimit;
   r.idtr_base = window + lhv::kL1IdtOffset;
-  r.idtr_limit = kIdtLimit;
+  r.idtr_limit = kGuestIdtLimit;
   return r;
 }
 

@@ -45,7 +45,9 @@ Machine::Machine(const lhv::GuestProgram& program, const MachineOptions& options
                                  static_cast<const SharedCell*>(&quiesce.acknowledged),
                                  static_cast<const SharedCell*>(&quiesce.resume_signal),
                                  static_cast<const SharedCell*>(&quiesce.resumed),
-                                 static_cast<const SharedCell*>(&system_.ept01_memory_types)}) {
+                                 static_cast<const SharedCell*>(&system_.ept01_memory_types),
+                                 static_cast<const SharedCell*>(&system_.ept01_generation),
+                                 static_cast<const SharedCell*>(&system_.ept01_changes)}) {
     cells_.push_back({const_cast<SharedCell*>(cell), CellPlace::kSystem});
   }
   for (uint32_t index = 0; index < cpu_count(); ++index) {

@@ -145,6 +145,14 @@ TEST_F(MemoryTest, RestoringOneWindowLeavesTheOtherAlone) {
   EXPECT_EQ(Read(kSecond), 5u);
 }
 
+TEST_F(MemoryTest, PagesWrittenInAnyOrderAreRestored) {
+  for (uint64_t page = 9; page-- > 0;) Write(kBase + page * kPageSize, page + 1);
+  const auto snapshot = memory_.SaveWindow(0);
+  for (uint64_t page = 0; page < 9; ++page) Write(kBase + page * kPageSize, 0xBAD);
+  memory_.RestoreWindow(0, *snapshot);
+  for (uint64_t page = 0; page < 9; ++page) EXPECT_EQ(Read(kBase + page * kPageSize), page + 1);
+}
+
 TEST_F(MemoryTest, APageWrittenAfterASnapshotOfAnEmptyWindowIsRestoredToZero) {
   const auto snapshot = memory_.SaveWindow(0);
   Write(kBase, 7);

@@ -113,6 +113,13 @@ TEST_F(PeekTest, SeesWhatIsCached) {
   EXPECT_EQ(Peek(kLinear2), kMark);
 }
 
+TEST_F(PeekTest, RightsHoldForWhatIsCachedToo) {
+  SetEntry(1, kLinear2, kData | kP);
+  EXPECT_EQ(Read(kLinear2), kMark);
+  context_.user = true;
+  EXPECT_EQ(Peek(kLinear2), 0u);
+}
+
 // --- SDM Vol. 3C, 30.4 "Virtualizing Memory-Mapped APIC Accesses"
 
 class ApicAccessTest : public AccessTest {

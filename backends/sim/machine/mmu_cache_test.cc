@@ -200,6 +200,47 @@ TEST_F(EptCacheTest, ATableOfEptIsRemembered) {
   EXPECT_FALSE(Read(kLinear2));
 }
 
+TEST_F(EptCacheTest, ATableOfEptIsRememberedForHighAddressesToo) {
+  constexpr uint64_t kHigh = 0x81'4000'0000;
+  Map(kLinear, kHigh | kAll);
+  Map(kLinear2, (kHigh + kPageSize) | kAll);
+  MapEpt(kHigh, kData | kRwx | kWb);
+  MapEpt(kHigh + kPageSize, (kData + kPageSize) | kRwx | kWb);
+  context_.eptp = EptTable(5) | uint64_t{4} << Eptp::kWalkLengthShift | 6;
+  capabilities_.physical_address_width = 46;
+  EXPECT_EQ(Read(kLinear), kOld);
+  EXPECT_EQ(Read(kLinear2), kNew);
+}
+
+TEST_F(EptCacheTest, APageOf1GByteLeavesNoTableBehind) {
+  Map(kLinear, 0x4000'0000 + kData | kAll);
+  MapEpt(0x4000'0000, kRwx | kWb | EptEntry::kLarge, 3);
+  EXPECT_EQ(Read(kLinear), kOld);
+  SetEptEntry(3, 0x4000'0000, 0);
+  Map(kLinear2, 0x4000'0000 + kData + kPageSize | kAll);
+  EXPECT_EQ(Read(kLinear2), kNew);  // the page itself is remembered
+  mmu_.tlb().DropGuestPhysical(kEp4ta, 0x4000'0000);
+  mmu_.tlb().DropVpid(3, false);
+  EXPECT_FALSE(Read(kLinear2));
+}
+
+// 5.10.4.1: a page fault drops all of the page, also where EPT has made pieces of it.
+TEST_F(EptCacheTest, APageFaultDropsAllPiecesOfTheLargePage) {
+  constexpr uint64_t kLargeLinear = 0x40'0020'0000;
+  Map(kLargeLinear, kAll | kLarge, 2);
+  EXPECT_EQ(Read(kLargeLinear + kData), kOld);
+  EXPECT_EQ(Read(kLargeLinear + kData + kPageSize), kNew);
+  SetEntry(2, kLargeLinear, 0);
+  EXPECT_FALSE(Write(kLargeLinear + kData));  // to set the dirty flag, it walks
+  EXPECT_FALSE(Read(kLargeLinear + kData + kPageSize));
+}
+
+TEST_F(EptCacheTest, EvictingAtOnceConcernsPdptesToo) {
+  mmu_.KeepTranslations(false);
+  EXPECT_FALSE(mmu_.LoadPdptes(context_, kGuestPhysical).fault);
+  EXPECT_EQ(mmu_.tlb().size(), 0u);
+}
+
 TEST_F(EptCacheTest, ATableOfEptKeepsThePermissionsOfTheWay) {
   RemoveFromEptEntry(3, kGuestPhysical, kX);
   EXPECT_EQ(Read(kLinear), kOld);

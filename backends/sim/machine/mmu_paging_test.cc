@@ -360,6 +360,12 @@ TEST_F(Paging32BitTest, Bit21OfA4MBytePageIsReserved) {
   ExpectPageFault(kReservedCode);
 }
 
+TEST_F(Paging32BitTest, Bit21OfThePageTablesAddressIsNotReserved) {
+  // Nothing answers there: the entry is all ones, and 32-bit paging reserves none of its bits.
+  Put<uint32_t>(kPde, 1 << 21 | kAll);
+  EXPECT_EQ(Translate(kLinear32 + 5, AccessKind::kRead), 0xFFFF'F005u);
+}
+
 TEST_F(Paging32BitTest, AddressBitsOfA4MBytePageBeyondTheWidthAreReserved) {
   capabilities_.physical_address_width = 36;
   Put<uint32_t>(kPde, kAll | kLarge | 1 << 17);

@@ -117,6 +117,9 @@ class Nested {
       values[msr] = MtrrSettings::IsMtrr(msr) ? *run.cpu().vcpu_state().mtrr.Read(msr)
                                               : *run.cpu().processor().ReadMsr(msr);
     }
+    if (run.cpu().vcpu_state().apic_is_off_for_l1 != 0) {
+      values[Index(Msr::IA32_APIC_BASE)] &= ~ApicBase::kEnable;
+    }
     return values;
   }
 

@@ -53,8 +53,6 @@ class PagingFormat {
   uint64_t PageAddress(unsigned level, uint64_t entry) const;
   uint64_t TableAddress(uint64_t entry) const { return entry & address_bits_; }
   bool ForbidsExecution(uint64_t entry) const { return (entry & no_execute_) != 0; }
-  // Whether a page fault of a fetch says so in its error code: paging can forbid fetches.
-  bool has_no_execute() const { return no_execute_ != 0; }
 
  private:
   PagingMode mode_;

@@ -52,10 +52,10 @@ SimCpu::SimCpu(uint32_t index, const Parts& parts)
   WriteGuestTables(memory_, index);
   InitializeVcpuState(vcpu_state_, OfferedCapabilities(processor_.capabilities()));
   processor_.MakeCurrent(VmcsRole::kVmcs01);
-  InitializeVmcs01Controls(vcpu_);
   // The core turns EPT on when L1 leaves protected mode.
   processor_.VmcsWrite(VmcsField::kEptPointer, L0Memory::Ept01Pointer());
   WriteInitialGuestState(processor_, index);
+  InitializeVmcs01Controls(vcpu_);
   processor_.EnterGuest();
   fiber_.Start(&SimCpu::FiberMain, this);
   fiber_.Resume();
@@ -358,6 +358,10 @@ void SimCpu::Record(TraceKind kind, uint64_t first, uint64_t second) {
       (kind == TraceKind::kNmiToGuest ? effects_.given_to_guest : effects_.merged_for_guest) = true;
       nmi_unsettled_ = false;
       last_nmi_.fate = LastNmi::Fate::kGivenToGuest;
+      break;
+    case TraceKind::kNmiMergedWhileHeld:
+      effects_.merged_while_held = true;
+      ++account_.merged;
       break;
     case TraceKind::kNmiInjected:
     case TraceKind::kNmiExitToL1:

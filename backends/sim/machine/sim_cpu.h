@@ -28,6 +28,7 @@ struct StepEffects {
   bool acknowledged = false;       // answered a quiesce
   bool given_to_guest = false;     // found an NMI to be the guest's
   bool merged_for_guest = false;   // found one, but the guest already had two
+  bool merged_while_held = false;  // held two for a guest that could take none, and kept one
   uint8_t delivered_to_guest = 0;  // injected, or made an exit to L1
   bool nmi_taken = false;
   NmiDestination destination = NmiDestination::kRoot;  // of nmi_taken

@@ -90,6 +90,24 @@ TEST_F(TlbTest, NothingIsLostHoweverManyThereAre) {
   }
 }
 
+TEST_F(TlbTest, ManyTagsOfOnePageAreKeptApart) {
+  for (uint64_t i = 0; i < 1000; ++i) {
+    tlb_.Insert(MappingTag::GuestPhysical(i << 12), kPage, Page(i << 12));
+  }
+  for (uint64_t i = 0; i < 1000; ++i) {
+    EXPECT_EQ(tlb_.Find(MappingTag::GuestPhysical(i << 12), kPage)->physical, i << 12);
+    EXPECT_FALSE(Has(MappingTag::GuestPhysical((i + 1000) << 12)));
+  }
+}
+
+TEST_F(TlbTest, ASmallPageIsNotTakenForALargeOneThatBeginsThere) {
+  const MappingTag tag = MappingTag::Linear(1, 2);
+  tlb_.Insert(tag, 0x20'0000, Page(0xA000));
+  tlb_.Insert(tag, 0x40'0000, Page(0, 21));
+  EXPECT_FALSE(Has(tag, 0x20'5000));
+  EXPECT_TRUE(Has(tag, 0x40'5000));
+}
+
 TEST_F(TlbTest, DroppingSomeOfManyLeavesTheOthers) {
   constexpr uint64_t kCount = 1000;
   for (uint64_t i = 0; i < kCount; ++i) {

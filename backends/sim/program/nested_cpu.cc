@@ -38,9 +38,9 @@ void NestedCpu::Reset() {
   vcpu_state_ = {};
   InitializeVcpuState(vcpu_state_, OfferedCapabilities(processor().capabilities()));
   processor().MakeCurrent(VmcsRole::kVmcs01);
+  WriteInitialGuestState(processor(), index());
   InitializeVmcs01Controls(vcpu_);
   l0_memory_.ConfigureVmcs01(vcpu_);
-  WriteInitialGuestState(processor(), index());
   try {
     processor().EnterGuest();
   } catch (const L0Stopped&) {

@@ -1,8 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "backends/sim/program/nested_machine.h"
 
-#include <cstring>
-
 #include "absl/strings/str_cat.h"
 #include "backends/sim/program/offered_profile.h"
 
@@ -21,22 +19,8 @@ NestedMachine::NestedMachine(uint32_t cpus, const Variant& variant)
 }
 
 void NestedMachine::Reset() {
-  ResetSharedCells();
+  system_.emplace(cpu_count());
   for (const std::unique_ptr<NestedCpu>& cpu : cpus_) cpu->Reset();
-}
-
-void NestedMachine::ResetSharedCells() {
-  QuiesceCells& quiesce = system_->quiesce;
-  for (const SharedCell* cell :
-       {&quiesce.lock.cell(), &system_->print_lock.cell(),
-        static_cast<const SharedCell*>(&quiesce.initiator),
-        static_cast<const SharedCell*>(&quiesce.acknowledged),
-        static_cast<const SharedCell*>(&quiesce.resume_signal),
-        static_cast<const SharedCell*>(&quiesce.resumed),
-        static_cast<const SharedCell*>(&system_->ept01_memory_types)}) {
-    const std::span<std::byte> bytes = cell->bytes();
-    std::memset(bytes.data(), 0, bytes.size());
-  }
 }
 
 bool NestedMachine::Turn(uint32_t index) {
@@ -81,7 +65,7 @@ void NestedMachine::SaveStart() {
 }
 
 void NestedMachine::RestoreStart() {
-  ResetSharedCells();
+  system_.emplace(cpu_count());
   l0_memory_.ClearHostPages(0);
   cpus_[0]->processor().state() = start_->processor;
   cpus_[0]->RestoreL0State(start_->l0);

@@ -34,7 +34,6 @@ class NestedMachine final : public ProgramMachine, private L0Bus {
   void SendNmiToAllOthers(uint32_t from) override;
   // Lets the CPUs' L0 go on until `index` has finished its turn. False if none can.
   bool FinishTurn(uint32_t index);
-  void ResetSharedCells();
 
   std::optional<System> system_;
   L0Memory l0_memory_;

@@ -31,6 +31,7 @@ void ProgramMachine::Load(const lhv::GuestProgram& program) {
     cpu(0).Load(program.cpus[0], remembered_->steps);
     cpu(0).log() = remembered_->log;
     RestoreStart();
+    ForgetTranslations();
     return;
   }
   window_is_remembered_ = false;
@@ -45,11 +46,18 @@ void ProgramMachine::LoadFromReset(const lhv::GuestProgram& program) {
   }
   WriteBlocks(program, 0);
   Reset();
+  ForgetTranslations();
   // Each setup runs alone.
   for (uint32_t index = 0; index < cpu_count_; ++index) {
     while (!cpu(index).IsBehindSetup() && cpu(index).steps() < step_limit_ && Turn(index)) {
     }
   }
+  // A run begins alike whether its setup has just been executed or was remembered.
+  ForgetTranslations();
+}
+
+void ProgramMachine::ForgetTranslations() {
+  for (uint32_t index = 0; index < cpu_count_; ++index) cpu(index).processor().mmu().tlb().Clear();
 }
 
 void ProgramMachine::WriteBlocks(const lhv::GuestProgram& program, size_t first) {

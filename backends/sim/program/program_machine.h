@@ -57,6 +57,8 @@ class ProgramMachine : protected ProgramBus {
   void SendIpi(uint32_t from, uint64_t interrupt_command) override;
   void Load(const lhv::GuestProgram& program);
   void LoadFromReset(const lhv::GuestProgram& program);
+  // What one program leaves in a TLB is nothing to the next.
+  void ForgetTranslations();
   bool StartsLikeTheRemembered(const lhv::GuestProgram& program) const;
   void WriteBlocks(const lhv::GuestProgram& program, size_t first);
   void RunToTheEnd();

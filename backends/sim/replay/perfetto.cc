@@ -86,6 +86,8 @@ Instant CoreInstant(const TraceEvent& event) {
       return {absl::StrCat("NMI is the guest's, ", event.first, " pending"), kNmiCategory};
     case TraceKind::kNmiMergedForGuest:
       return {"NMI merged for the guest: two are pending", kNmiCategory};
+    case TraceKind::kNmiMergedWhileHeld:
+      return {"NMI merged: the guest can take none, one is pending", kNmiCategory};
     case TraceKind::kNmiInjected:
       return {absl::StrCat("NMI given to ", LevelName(event.first)), "kvm_inj_nmi"};
     case TraceKind::kNmiExitToL1:

@@ -61,6 +61,7 @@ void ChangeOneField(Random& random, ProgramBuilder& builder) {
       write.value ^= random.Bit(width);
       break;
   }
+  write.value &= ValueMask(Width(write.selector));
   builder.Prelude(write);
 }
 

@@ -19,19 +19,22 @@ constexpr OperationKind kWithMemoryOperand[] = {
     OperationKind::kVmread,  OperationKind::kVmwrite, OperationKind::kVmxon,
     OperationKind::kInvept,  OperationKind::kInvvpid};
 
-Operand SomeOperand(Random& random, uint64_t offset, bool may_be_register) {
-  Operand operand;
-  operand.kind = may_be_register && random.OneIn(3) ? Operand::Kind::kRegister
-                                                    : Operand::Kind::kMemory;
-  operand.shape = static_cast<Operand::Shape>(random.Below(6));
-  operand.segment = static_cast<SegmentRegister>(random.Below(6));
+Operand SomeRegister(Random& random) {
+  Operand operand{.kind = Operand::Kind::kRegister};
   do {
     operand.general_register = static_cast<GeneralRegister>(random.Below(16));
+    // The stack, and the interpreter's scratch register.
   } while (operand.general_register == GeneralRegister::kRsp ||
            operand.general_register == GeneralRegister::kR12);
-  operand.has_32_bit_address = random.OneIn(5);
-  operand.offset = offset;
   return operand;
+}
+
+Operand SomeMemory(Random& random, uint64_t offset) {
+  return {.kind = Operand::Kind::kMemory,
+          .shape = static_cast<Operand::Shape>(random.Below(6)),
+          .segment = static_cast<SegmentRegister>(random.Below(6)),
+          .has_32_bit_address = random.OneIn(5),
+          .offset = offset};
 }
 
 }  // namespace
@@ -52,8 +55,11 @@ void AddOperands(Random& random, ProgramBuilder& builder) {
     } else if (kind == OperationKind::kInvept || kind == OperationKind::kInvvpid) {
       operation.selector = static_cast<uint32_t>(random.Below(4));
     }
-    Operand operand = SomeOperand(random, offset, has_field);
-    if (random.OneIn(10)) {
+    Operand operand =
+        has_field && random.OneIn(3) ? SomeRegister(random) : SomeMemory(random, offset);
+    if (operand.kind == Operand::Kind::kRegister) {
+      operation.flags = lhv::kHasOperand;
+    } else if (random.OneIn(10)) {
       // Not in the window: not canonical, not mapped, or not there.
       operation.flags = lhv::kHasOperand;
       operand.offset = random.Of({uint64_t{0x3000'0000}, uint64_t{0x7FFF'FFFF'FFF8},

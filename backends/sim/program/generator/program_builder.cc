@@ -98,7 +98,8 @@ void ProgramBuilder::BeforeEntry(size_t round, const Operation& operation) {
 }
 
 Operation ProgramBuilder::Write(VmcsField field, uint64_t value, uint16_t flags) {
-  return lhv::Vmwrite(field, value, flags);
+  // What a field cannot hold has no form in the text of programs.
+  return lhv::Vmwrite(field, value & ValueMask(field), flags);
 }
 
 Operation ProgramBuilder::WriteOffset(VmcsField field, uint64_t offset) {
@@ -145,9 +146,12 @@ lhv::CpuProgram ProgramBuilder::Build(Random& random) {
                           .selector = Encoding(controls.field),
                           .value = controls.bits});
   }
-  program.l1.insert(program.l1.end(), prelude_.begin(), prelude_.end());
+  // A run that begins with a VM entry would have its first operation in the setup (lhv/README.md),
+  // and the setup is to be the same for all.
+  if (program.l1.size() == program.run_begin) prelude_.insert(prelude_.begin(), Operation{});
+  AppendL1(prelude_, program);
   AppendRounds(random, program);
-  program.l1.insert(program.l1.end(), epilogue_.begin(), epilogue_.end());
+  AppendL1(epilogue_, program);
   program.l2 = std::move(l2_);
   // What L2 does last is to leave.
   program.l2.push_back({.kind = OperationKind::kVmcall});
@@ -156,9 +160,19 @@ lhv::CpuProgram ProgramBuilder::Build(Random& random) {
   return program;
 }
 
+void ProgramBuilder::AppendL1(const std::vector<Operation>& operations, lhv::CpuProgram& program) {
+  for (const Operation& operation : operations) {
+    if (operation.kind == OperationKind::kVmlaunch || operation.kind == OperationKind::kVmresume) {
+      // The VM exit continues behind the VM entry.
+      program.l1.push_back({.kind = OperationKind::kSetHostRip, .value = program.l1.size() + 2});
+    }
+    program.l1.push_back(operation);
+  }
+}
+
 void ProgramBuilder::AppendRounds(Random& random, lhv::CpuProgram& program) {
   for (size_t round = 0; round < rounds_; ++round) {
-    program.l1.insert(program.l1.end(), between_[round].begin(), between_[round].end());
+    AppendL1(between_[round], program);
     if (round > 0) {
       // Behind the instruction that exited, if it was one; or somewhere else in L2, for exits that
       // would come again at once.
@@ -177,8 +191,7 @@ void ProgramBuilder::AppendRounds(Random& random, lhv::CpuProgram& program) {
 void ProgramBuilder::AppendEntry(bool first, Random& random, lhv::CpuProgram& program) {
   // Sometimes the other of the two, which fails.
   const bool launch = random.OneIn(32) ? !first : first;
-  program.l1.push_back({.kind = OperationKind::kSetHostRip, .value = program.l1.size() + 2});
-  program.l1.push_back({.kind = launch ? OperationKind::kVmlaunch : OperationKind::kVmresume});
+  AppendL1({{.kind = launch ? OperationKind::kVmlaunch : OperationKind::kVmresume}}, program);
   program.l1.push_back(
       {.kind = OperationKind::kObserveExit,
        .selector = random.OneIn(3) ? lhv::kEveryExitField : lhv::kDefaultExitFields});

@@ -15,6 +15,11 @@
 
 namespace nvmx::sim {
 
+// The bits that VMWRITE of the encoding, a field's or half a field's, stores.
+constexpr uint64_t OperandMask(uint32_t encoding) {
+  return IsHigh(encoding) ? ValueMask(FieldWidth::k32) : ValueMask(Width(encoding));
+}
+
 // The program of one CPU while topics add to it. All such programs have one shape:
 //   setup     enters VMX operation and makes the VMCS that lhv::BaselineVmcs() writes
 //   prelude   what the topics change of it
@@ -77,6 +82,7 @@ class ProgramBuilder {
     bool changed;
   };
   Controls& ControlsOf(VmcsField field);
+  static void AppendL1(const std::vector<lhv::Operation>& operations, lhv::CpuProgram& program);
   void AppendRounds(Random& random, lhv::CpuProgram& program);
   void AppendEntry(bool first, Random& random, lhv::CpuProgram& program);
 

@@ -69,9 +69,10 @@ void AddShadowing(Random& random, ProgramBuilder& builder) {
     if (random.OneIn(2)) {
       builder.L2({.kind = OperationKind::kVmread, .selector = SomeEncoding(random)});
     } else {
+      const uint32_t encoding = SomeEncoding(random);
       builder.L2({.kind = OperationKind::kVmwrite,
-                  .selector = SomeEncoding(random),
-                  .value = random.Awkward(64)});
+                  .selector = encoding,
+                  .value = random.Awkward(64) & OperandMask(encoding)});
     }
   }
   builder.WantRounds(random.Between(1, 4));

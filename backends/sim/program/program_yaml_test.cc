@@ -1,0 +1,76 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "backends/sim/program/program_yaml.h"
+
+#include "absl/strings/str_cat.h"
+#include "backends/sim/program/generator/generator.h"
+#include "gtest/gtest.h"
+#include "lhv/assembler.h"
+#include "lhv/operand.h"
+#include "lhv/operation_sequence.h"
+#include "lhv/operation_text.h"
+
+namespace nvmx::sim {
+namespace {
+
+// What is zero at the end of a block is not written.
+std::vector<std::byte> WithoutZerosAtTheEnd(std::vector<std::byte> bytes) {
+  while (!bytes.empty() && bytes.back() == std::byte{0}) bytes.pop_back();
+  return bytes;
+}
+
+// Accesses of memory and ports use as much of the value as they are wide.
+uint64_t ValueMaskOf(const lhv::Instruction& instruction) {
+  const bool writes = instruction.kind == lhv::InstructionKind::kWriteMemory ||
+                      instruction.kind == lhv::InstructionKind::kOut;
+  return writes && instruction.width < 8 ? (uint64_t{1} << instruction.width * 8) - 1
+                                         : ~uint64_t{0};
+}
+
+// The same instructions.
+void ExpectSame(const lhv::CpuProgram& program, const std::vector<lhv::Operation>& found,
+                const std::vector<lhv::Operation>& expected) {
+  ASSERT_EQ(found.size(), expected.size());
+  for (size_t i = 0; i < found.size(); ++i) {
+    SCOPED_TRACE(absl::StrCat("#", i, " ", lhv::OperationText(program, found[i]), " for ",
+                              lhv::OperationText(program, expected[i])));
+    ASSERT_EQ(lhv::InstructionCount(found[i]), lhv::InstructionCount(expected[i]));
+    for (size_t number = 0; number < lhv::InstructionCount(found[i]); ++number) {
+      const lhv::Instruction a = lhv::InstructionAt(found[i], number, {});
+      const lhv::Instruction b = lhv::InstructionAt(expected[i], number, {});
+      ASSERT_EQ(a.kind, b.kind);
+      ASSERT_EQ(a.width, b.width);
+      ASSERT_EQ(a.first, b.first);
+      // With its operand in memory the instruction has no other.
+      if (a.operand.kind != lhv::Operand::Kind::kMemory) {
+        ASSERT_EQ(a.second & ValueMaskOf(a), b.second & ValueMaskOf(a));
+      }
+      ASSERT_EQ(a.third, b.third);
+      ASSERT_EQ(lhv::PackOperand(a.operand), lhv::PackOperand(b.operand));
+    }
+  }
+}
+
+class ProgramYamlTest : public testing::TestWithParam<uint64_t> {};
+
+TEST_P(ProgramYamlTest, AGeneratedProgramComesBackFromItsText) {
+  const lhv::GuestProgram program = GenerateProgram({.seed = 5, .topic = ""}, GetParam());
+  const std::string text = ProgramYaml(program);
+  const absl::StatusOr<lhv::GuestProgram> again = lhv::Assemble("generated.yaml", text, 1);
+  ASSERT_TRUE(again.ok()) << again.status() << "\n" << text;
+  const lhv::CpuProgram& expected = program.cpus[0];
+  const lhv::CpuProgram& found = again->cpus[0];
+  EXPECT_EQ(found.run_begin, expected.run_begin);
+  ExpectSame(found, found.l1, expected.l1);
+  ExpectSame(found, found.l2, expected.l2);
+  ASSERT_EQ(found.memory.size(), expected.memory.size());
+  for (size_t i = 0; i < found.memory.size(); ++i) {
+    EXPECT_EQ(found.memory[i].offset, expected.memory[i].offset);
+    EXPECT_EQ(WithoutZerosAtTheEnd(found.memory[i].bytes),
+              WithoutZerosAtTheEnd(expected.memory[i].bytes));
+  }
+}
+
+INSTANTIATE_TEST_SUITE_P(Generated, ProgramYamlTest, testing::Range<uint64_t>(0, 200));
+
+}  // namespace
+}  // namespace nvmx::sim

@@ -1,0 +1,78 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// INIT that L1's root operation has held back, and the wait for a SIPI, when L2 is about to run.
+// SDM Vol. 3C, 24.8 "Restrictions on VMX Operation", 26.2 "Other Causes of VM Exits".
+#include "core/nested/init_sipi.h"
+
+#include "core/testing/builders.h"
+#include "core/testing/fake_vcpu.h"
+#include "core/vmx/controls.h"
+#include "core/vmx/interruptibility.h"
+#include "core/vmx/interruption_info.h"
+#include "gtest/gtest.h"
+
+namespace nvmx {
+namespace {
+
+class InitSipiTest : public testing::Test {
+ protected:
+  // L1 gets an INIT in VMX root operation, then enters L2.
+  void EnterWithInit() {
+    l1_.MakeCurrentVmcs12(v_);
+    l1_.Exit(ExitReason::kInitSignal);
+    EXPECT_EQ(l1_.state.init_latched, 1u);
+    l1_.Exit(ExitReason::kVmlaunch);
+  }
+  void Inject(InterruptionInformation event) {
+    v_.Set<VmcsField::kVmEntryInterruptionInformation>(event.value());
+  }
+  void ExpectInitExit() {
+    EXPECT_FALSE(l1_.L2Runs());
+    EXPECT_EQ(l1_.state.vmcs12.Get<VmcsField::kExitReason>(), 3u);
+    EXPECT_EQ(l1_.state.init_latched, 0u);
+  }
+
+  FakeVcpu l1_;
+  VmcsImage v_ = ValidVmcs12(l1_.state.offered);
+};
+
+TEST_F(InitSipiTest, AHeldBackInitExitsAsSoonAsL2Runs) {
+  EnterWithInit();
+  ExpectInitExit();
+}
+
+TEST_F(InitSipiTest, AnEventThatL1InjectsGoesFirstAndNothingElse) {
+  Inject(InterruptionInformation::ExternalInterrupt(0x21));
+  EnterWithInit();
+  ASSERT_TRUE(l1_.L2Runs());
+  const VmcsImage& l2 = l1_.vmcs.vmcs02();
+  EXPECT_NE(l2.Get<VmcsField::kPinBasedControls>() & PinBased::kActivateVmxPreemptionTimer, 0u);
+  EXPECT_EQ(l2.Get<VmcsField::kVmxPreemptionTimerValue>(), 0u);
+  l1_.Exit(ExitReason::kVmxPreemptionTimerExpired);
+  ExpectInitExit();
+}
+
+TEST_F(InitSipiTest, InitComesBeforeAPendingMtfExitAndAPendingDebugException) {
+  Inject(InterruptionInformation::MonitorTrapFlag());
+  v_.Set<VmcsField::kGuestPendingDebugExceptions>(PendingDebugExceptions::kBs);
+  EnterWithInit();
+  ExpectInitExit();
+  EXPECT_EQ(l1_.state.vmcs12.Get<VmcsField::kGuestPendingDebugExceptions>(),
+            PendingDebugExceptions::kBs);
+}
+
+TEST_F(InitSipiTest, AnL2ThatWaitsForASipiDoesNotExitForInit) {
+  v_.Set<VmcsField::kGuestActivityState>(static_cast<uint64_t>(ActivityState::kWaitForSipi));
+  EnterWithInit();
+  EXPECT_TRUE(l1_.L2Runs());
+  EXPECT_EQ(l1_.state.init_latched, 1u);
+  // The SIPI ends the wait; INIT stays blocked in L1's root operation.
+  l1_.Exit(ExitReason::kStartUpIpi, 0x12);
+  EXPECT_FALSE(l1_.L2Runs());
+  EXPECT_EQ(l1_.state.vmcs12.Get<VmcsField::kExitReason>(), 4u);
+  EXPECT_EQ(l1_.state.vmcs12.Get<VmcsField::kExitQualification>(), 0x12u);
+  EXPECT_EQ(l1_.state.init_latched, 1u);
+}
+
+}  // namespace
+}  // namespace nvmx

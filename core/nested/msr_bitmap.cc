@@ -1,0 +1,49 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "core/nested/msr_bitmap.h"
+
+#include <span>
+
+#include "core/nested/entry_conditions.h"
+#include "core/nested/msr_kinds.h"
+#include "core/vmx/bitmaps.h"
+#include "core/vmx/controls.h"
+
+namespace nvmx {
+namespace {
+
+void AddWhatL0Intercepts(HostPage& page) {
+  constexpr uint32_t kBits = 64;
+  for (const MsrRange& range : kInterceptedMsrs) {
+    for (uint32_t msr = range.first; msr <= range.last; ++msr) {
+      for (bool write : {false, true}) {
+        const std::optional<uint32_t> bit = MsrBitmapBit(msr, write);
+        if (bit) page.words[*bit / kBits] |= uint64_t{1} << *bit % kBits;
+      }
+    }
+  }
+}
+
+}  // namespace
+
+void FillMsrBitmap01(Vcpu& vcpu) {
+  if (vcpu.host_pages.pages.empty()) return;
+  HostPage& page = vcpu.host_pages.pages[kMsrBitmap01Page];
+  page.words.fill(0);
+  AddWhatL0Intercepts(page);
+}
+
+void MergeMsrBitmap(Vcpu& vcpu) {
+  const VmcsImage& vmcs12 = vcpu.state.vmcs12;
+  if (vcpu.host_pages.pages.empty() || !HasPrimary(vmcs12, PrimaryProcessorBased::kUseMsrBitmaps)) {
+    return;
+  }
+  HostPage& page = vcpu.host_pages.pages[kMsrBitmapPage];
+  const GuestPhysicalAddress of_l1{vmcs12.Get<VmcsField::kMsrBitmapAddress>()};
+  if (!vcpu.ports.memory.Read(of_l1, std::as_writable_bytes(std::span(page.words)))) {
+    page.words.fill(~uint64_t{0});
+    return;
+  }
+  AddWhatL0Intercepts(page);
+}
+
+}  // namespace nvmx

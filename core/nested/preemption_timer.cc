@@ -1,0 +1,43 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "core/nested/preemption_timer.h"
+
+#include "core/vmx/controls.h"
+
+namespace nvmx {
+namespace {
+
+// The timer goes down by 1 each time this number changes.
+uint64_t TicksNow(Vcpu& vcpu) {
+  return vcpu.ports.clock.ReadTsc() >> (vcpu.state.offered.misc & VmxMisc::kPreemptionTimerRate);
+}
+
+}  // namespace
+
+bool L1UsesPreemptionTimer(const Vcpu& vcpu) {
+  return (vcpu.state.vmcs12.Get<VmcsField::kPinBasedControls>() &
+          PinBased::kActivateVmxPreemptionTimer) != 0;
+}
+
+void StartPreemptionTimer(Vcpu& vcpu) {
+  if (!L1UsesPreemptionTimer(vcpu)) return;
+  vcpu.state.l2_timer_deadline =
+      TicksNow(vcpu) + vcpu.state.vmcs12.Get<VmcsField::kVmxPreemptionTimerValue>();
+}
+
+uint32_t PreemptionTimerValue(Vcpu& vcpu) {
+  if (!L1UsesPreemptionTimer(vcpu)) return 0;
+  const uint64_t now = TicksNow(vcpu);
+  const uint64_t deadline = vcpu.state.l2_timer_deadline;
+  return static_cast<uint32_t>(deadline > now ? deadline - now : 0);
+}
+
+void StopPreemptionTimer(Vcpu& vcpu) {
+  if (!L1UsesPreemptionTimer(vcpu)) return;
+  VmcsImage& vmcs12 = vcpu.state.vmcs12;
+  if ((vmcs12.Get<VmcsField::kVmExitControls>() & VmExit::kSaveVmxPreemptionTimerValue) != 0) {
+    vmcs12.Set<VmcsField::kVmxPreemptionTimerValue>(PreemptionTimerValue(vcpu));
+  }
+  vcpu.state.l2_timer_deadline = 0;
+}
+
+}  // namespace nvmx

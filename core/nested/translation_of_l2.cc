@@ -1,0 +1,45 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// What VMCS02 translates the addresses of L2 with.
+#include "core/nested/entry_conditions.h"
+#include "core/nested/ept02.h"
+#include "core/nested/nested_paging.h"
+#include "core/nested/vpid02.h"
+#include "core/vmx/controls.h"
+
+namespace nvmx {
+
+uint32_t TranslationControls02(const Vcpu& vcpu, uint32_t secondary01) {
+  const VmcsImage& vmcs12 = vcpu.state.vmcs12;
+  uint32_t controls = secondary01 & Secondary::kEnableEpt;
+  if (HasSecondary(vmcs12, Secondary::kEnableEpt)) controls |= Secondary::kEnableEpt;
+  if (vcpu.state.offered.SupportsSecondary(Secondary::kEnableVpid)) {
+    controls |= Secondary::kEnableVpid;
+  }
+  // VMFUNC has to exit, and without the control it is an undefined opcode instead.
+  if (HasSecondary(vmcs12, Secondary::kEnableVmFunctions)) {
+    controls |= Secondary::kEnableVmFunctions;
+  }
+  return controls;
+}
+
+void PrepareTranslationForL2(Vcpu& vcpu, uint64_t eptp01) {
+  const VmcsImage& vmcs12 = vcpu.state.vmcs12;
+  Vmcs& vmcs = vcpu.ports.vmcs;
+  InvalidateOnTransition(vcpu);
+  if (vcpu.state.offered.SupportsSecondary(Secondary::kEnableVpid)) {
+    vmcs.Write(VmcsField::kVirtualProcessorIdentifier, Vpid02(Vpid12(vmcs12)));
+  }
+  if (HasSecondary(vmcs12, Secondary::kEnableVmFunctions)) {
+    vmcs.Write(VmcsField::kVmFunctionControls, 0);
+  }
+  if (HasSecondary(vmcs12, Secondary::kEnableEpt)) {
+    vmcs.Write(VmcsField::kEptPointer, UseEpt02(vcpu, vmcs12.Get<VmcsField::kEptPointer>()));
+  } else if (eptp01 != 0) {
+    vmcs.Write(VmcsField::kEptPointer, eptp01);
+  }
+}
+
+void LeaveTranslationOfL2(Vcpu& vcpu) { InvalidateOnTransition(vcpu); }
+
+}  // namespace nvmx

@@ -1,0 +1,44 @@
+// SPDX-License-Identifier: Apache-2.0
+#ifndef NVMX_CORE_NESTED_TSC_H_
+#define NVMX_CORE_NESTED_TSC_H_
+
+#include <cstdint>
+
+namespace nvmx {
+
+// How a guest reads the time-stamp counter of what runs it: that times `multiplier` over 2^48, plus
+// `offset`. SDM Vol. 3C, 26.3 "Changes to Instruction Behavior in VMX Non-Root Operation", "RDTSC".
+struct TscView {
+  static constexpr uint64_t kUnscaled = uint64_t{1} << 48;
+
+  uint64_t multiplier = kUnscaled;
+  uint64_t offset = 0;
+
+  constexpr uint64_t Read(uint64_t tsc) const { return Scale(tsc, multiplier) + offset; }
+  friend constexpr bool operator==(const TscView&, const TscView&) = default;
+
+  // Bits 111:48 of the product.
+  static constexpr uint64_t Scale(uint64_t tsc, uint64_t multiplier) {
+    return static_cast<uint64_t>(static_cast<unsigned __int128>(tsc) * multiplier >> 48);
+  }
+  // The same of an offset, which can be negative.
+  static constexpr uint64_t ScaleOffset(uint64_t offset, uint64_t multiplier) {
+    const bool negative = static_cast<int64_t>(offset) < 0;
+    const uint64_t scaled = Scale(negative ? 0 - offset : offset, multiplier);
+    return negative ? 0 - scaled : scaled;
+  }
+};
+
+// How the inner guest reads the counter that the outer guest's host has. To one tick, which is what
+// the product of two multipliers rounds away.
+constexpr TscView Compose(const TscView& outer, const TscView& inner) {
+  if (inner.multiplier == TscView::kUnscaled) {
+    return {outer.multiplier, outer.offset + inner.offset};
+  }
+  return {TscView::Scale(outer.multiplier, inner.multiplier),
+          TscView::ScaleOffset(outer.offset, inner.multiplier) + inner.offset};
+}
+
+}  // namespace nvmx
+
+#endif  // NVMX_CORE_NESTED_TSC_H_
