@@ -46,7 +46,7 @@ lhv::GuestProgram Smallest(const lhv::GuestProgram& program, const std::string& 
   });
 }
 
-void PrintFinding(const sim::GeneratorOptions& options, const sim::Finding& finding, bool shrink) {
+void PrintFinding(const sim::GeneratorOptions& options, const sim::ProgramFinding& finding, bool shrink) {
   lhv::GuestProgram program = sim::GenerateProgram(options, finding.number);
   if (shrink) program = Smallest(program, finding.signature);
   sim::Comparer comparer(1);
@@ -86,7 +86,7 @@ int RunGenerate(const std::vector<std::string>& arguments) {
                                                        .progress = nullptr});
   std::fputs(sim::CampaignText(result).c_str(), stdout);
   int to_shrink = absl::GetFlag(FLAGS_shrink);
-  for (const sim::Finding& finding : result.findings) {
+  for (const sim::ProgramFinding& finding : result.findings) {
     PrintFinding(OptionsFromFlags(), finding, to_shrink-- > 0);
   }
   return result.findings.empty() ? kAsExpected : kNotAsExpected;

@@ -27,8 +27,8 @@ struct Reached {
   uint64_t programs = 0;
   uint64_t entered_l2 = 0;  // programs in which L2 ran or exited
   uint64_t entry_failures = 0;
-  std::array<uint64_t, kExitReasons> exits{};           // programs with such an exit, by reason
-  std::array<uint64_t, kExitReasons> failures{};        // the same of VM-entry failures
+  std::array<uint64_t, kExitReasons> exits{};            // programs with such an exit, by reason
+  std::array<uint64_t, kExitReasons> failures{};         // the same of VM-entry failures
   std::array<uint64_t, kVmInstructionErrors> vmfails{};  // programs with such an error
   std::array<uint64_t, 256> vectors{};                   // programs with such an event delivered
   std::map<CpuEnd, uint64_t> ends;
@@ -37,7 +37,7 @@ struct Reached {
 };
 
 // A kind of difference, and the first program that showed it.
-struct Finding {
+struct ProgramFinding {
   std::string signature;
   uint64_t count = 0;
   uint64_t number = 0;  // of the program, in its seed
@@ -48,7 +48,7 @@ struct CampaignResult {
   uint64_t ambiguous = 0;  // programs for which the reference gives two logs
   std::map<std::string, uint64_t> declared;
   Reached reached;
-  std::vector<Finding> findings;  // in the order in which they were found
+  std::vector<ProgramFinding> findings;  // in the order in which they were found
   double seconds = 0;  // of one processor
 };
 

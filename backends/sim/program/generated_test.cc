@@ -18,7 +18,7 @@ CampaignResult Campaign(uint64_t seed, uint64_t count) {
 
 TEST(GeneratedTest, ProgramsLookTheSameOnTheCoreAndOnTheReference) {
   const CampaignResult result = Campaign(1, 20'000);
-  for (const Finding& finding : result.findings) {
+  for (const ProgramFinding& finding : result.findings) {
     ADD_FAILURE() << finding.count << " programs like number " << finding.number
                   << " of seed 1 differ: " << finding.signature
                   << "\nnvmx generate --compare --seed 1 --first " << finding.number
