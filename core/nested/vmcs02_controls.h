@@ -25,8 +25,8 @@ inline constexpr uint32_t kL0EntryControls =
 Vmcs01Inputs ReadVmcs01Inputs(Vcpu& vcpu);
 
 // The value of a field of the policies kMerge and kTranslateAddress in VMCS02, but for those of the
-// guest-state area, of event injection and the EPT pointer (nested_paging.h). Nothing if VMCS02 does
-// not use the field.
+// guest-state area, of event injection and the EPT pointer (nested_paging.h). Nothing if VMCS02
+// does not use the field.
 std::optional<uint64_t> MergedControl(const Vcpu& vcpu, VmcsField field);
 
 // The fields of VMCS02 whose merged value depends on those of VMCS12 that changed from `old` in
