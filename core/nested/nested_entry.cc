@@ -7,6 +7,7 @@
 #include "core/nested/entry_surroundings.h"
 #include "core/nested/msr_lists.h"
 #include "core/nested/nested_exit.h"
+#include "core/nested/nested_paging.h"
 #include "core/nested/pdptes.h"
 #include "core/nested/preemption_timer.h"
 #include "core/nested/vmcs02.h"
@@ -71,7 +72,9 @@ EntryOutcome EnterL2(Vcpu& vcpu, bool launch) {
   // The list loads L2's registers into VMCS02. If it fails VMCS12 is what it was before.
   if (list.count != 0) CompleteVmcs12(vcpu);
   const std::optional<Pdptes> pdptes = PdptesOfVmcs12(vcpu);
+  const uint64_t eptp01 = ReadEptp01(vcpu);
   BuildVmcs02(vcpu);
+  PrepareTranslationForL2(vcpu, eptp01);
   if (pdptes) WritePdpteFields(vcpu, *pdptes);
   LoadPerfGlobalCtrl(vcpu);
   if (FailedMsrListEntry failed = LoadMsrsOnEntry(vcpu, list)) {

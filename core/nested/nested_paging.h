@@ -23,6 +23,9 @@ uint32_t TranslationControls02(const Vcpu& vcpu, uint32_t secondary01);
 // in VMCS12 the EPT pointer is that of VMCS01, `eptp01`: 0 if VMCS01 does not enable EPT.
 void PrepareTranslationForL2(Vcpu& vcpu, uint64_t eptp01);
 
+// The EPT pointer of VMCS01, which is current; 0 if it does not enable EPT.
+uint64_t ReadEptp01(Vcpu& vcpu);
+
 // The invalidations that a VM exit to L1 does on a processor. VMCS02 is current.
 void LeaveTranslationOfL2(Vcpu& vcpu);
 

@@ -23,6 +23,15 @@ uint32_t TranslationControls02(const Vcpu& vcpu, uint32_t secondary01) {
   return controls;
 }
 
+uint64_t ReadEptp01(Vcpu& vcpu) {
+  Vmcs& vmcs = vcpu.ports.vmcs;
+  const bool enabled =
+      (vmcs.Read(VmcsField::kPrimaryProcessorBasedControls) &
+       PrimaryProcessorBased::kActivateSecondaryControls) != 0 &&
+      (vmcs.Read(VmcsField::kSecondaryProcessorBasedControls) & Secondary::kEnableEpt) != 0;
+  return enabled ? vmcs.Read(VmcsField::kEptPointer) : 0;
+}
+
 void PrepareTranslationForL2(Vcpu& vcpu, uint64_t eptp01) {
   const VmcsImage& vmcs12 = vcpu.state.vmcs12;
   InvalidateOnTransition(vcpu);
