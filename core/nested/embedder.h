@@ -15,7 +15,7 @@ struct Vcpu;
 
 // What EPT01 makes of an address that L1 calls physical.
 struct Ept01Mapping {
-  PhysicalAddress address;  // of the byte that was asked for
+  PhysicalAddress address = {};  // of the byte that was asked for
   // log2 of the size of the naturally aligned block around the address that is mapped alike: 12, 21
   // or 30.
   unsigned block_shift = kPageShift;
