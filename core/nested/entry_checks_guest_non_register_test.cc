@@ -238,20 +238,10 @@ struct NmiInjectionWhileBlocked {
   }
 };
 
-struct GuestEnclaveInterruptionWithMovSs {
-  static EntryChanges Breaking() {
-    return {Blocked("MOV SS", Interruptibility::kEnclaveInterruption | kMovSs)};
-  }
-  static EntryChanges Accepted() {
-    return {Blocked("no blocking", Interruptibility::kEnclaveInterruption),
-            Blocked("STI", Interruptibility::kEnclaveInterruption | kSti)};
-  }
-};
-
 struct GuestPendingDebugReservedBits {
   static EntryChanges Breaking() {
     EntryChanges changes;
-    for (unsigned bit : {4, 10, 13, 15, 17, 63}) {
+    for (unsigned bit : {4, 10, 11, 13, 15, 16, 17, 63}) {
       changes.push_back(Setting<VmcsField::kGuestPendingDebugExceptions>(
           "bit " + std::to_string(bit), uint64_t{1} << bit));
     }
@@ -259,7 +249,7 @@ struct GuestPendingDebugReservedBits {
   }
   static EntryChanges Accepted() {
     return {
-        Setting<VmcsField::kGuestPendingDebugExceptions>("B0-B3, BLD, breakpoint and BS", 0x580F)};
+        Setting<VmcsField::kGuestPendingDebugExceptions>("B0-B3, breakpoint and BS", 0x500F)};
   }
 };
 
@@ -305,33 +295,6 @@ struct GuestPendingSingleStep {
                  {{"active, not blocked, TF without BS", [](S& s) { Step(s, Rflags::kTf, 0, 0); }},
                   {"active, not blocked, BS without TF", [](S& s) { Step(s, 0, 0, kBs); }}}});
   }
-};
-
-struct GuestPendingRtm {
-  static constexpr uint64_t kAlone =
-      PendingDebugExceptions::kRtm | PendingDebugExceptions::kEnabledBreakpoint;
-  static EntryChanges Breaking() {
-    constexpr VmcsField kField = VmcsField::kGuestPendingDebugExceptions;
-    return {Setting<kField>("without breakpoint", PendingDebugExceptions::kRtm),
-            Setting<kField>("with B0", kAlone | PendingDebugExceptions::kB0),
-            Setting<kField>("with BLD", kAlone | PendingDebugExceptions::kBld),
-            Setting<kField>("with BS", kAlone | kBs)};
-  }
-  static EntryChanges Accepted() {
-    return {Setting<VmcsField::kGuestPendingDebugExceptions>("with breakpoint", kAlone),
-            Setting<VmcsField::kGuestPendingDebugExceptions>("B0 without RTM", 1)};
-  }
-};
-
-struct GuestPendingRtmWithMovSs {
-  static EntryChange While(std::string what, uint32_t interruptibility) {
-    return {std::move(what), [=](S& s) {
-              s.v.Set<VmcsField::kGuestPendingDebugExceptions>(GuestPendingRtm::kAlone);
-              s.v.Set<VmcsField::kGuestInterruptibilityState>(interruptibility);
-            }};
-  }
-  static EntryChanges Breaking() { return {While("MOV SS", kMovSs)}; }
-  static EntryChanges Accepted() { return {While("STI", kSti), While("no blocking", 0)}; }
 };
 
 // A region at that address, with those first four bytes.
@@ -428,15 +391,13 @@ INSTANTIATE_TEST_SUITE_P(EntryRules, GuestNonRegisterRuleTest, testing::ValuesIn
 
 // SDM Vol. 3C, 27.8 "VM-Entry Failures During or After Loading Guest State": the numbers, once, as
 // numbers.
-TEST(GuestRuleQualificationTest, Is0ButForPdptesNmiInjectionAndTheLinkPointer) {
+TEST(GuestRuleQualificationTest, Is0ButForPdptesAndTheLinkPointer) {
   for (const EntryRuleCase& c : Cases()) {
-    const uint64_t expected = c.rule == "GuestPdptes"                ? 2
-                              : c.rule == "NmiInjectionWhileBlocked" ? 3
+    const uint64_t expected = c.rule == "GuestPdptes" ? 2
                               : c.rule == "VmcsLinkPointer" || c.rule == "LinkedVmcs" ||
                                       c.rule == "LinkedVmcsIsNotCurrent"
                                   ? 4
-                              : c.rule == "GuestPdptes" ? 2
-                                                        : 0;
+                                  : 0;
     EXPECT_EQ(c.qualification, expected) << c.rule;
   }
 }

@@ -149,10 +149,4 @@ bool LinkedVmcsIsOfTheRightKind(const VmcsImage& v, const Capabilities& c,
   return e.linked_revision == (revision | shadow);
 }
 
-bool PendingRtmStandsAlone(const VmcsImage& v) {
-  const uint64_t pending = v.Get<VmcsField::kGuestPendingDebugExceptions>();
-  return (pending & PendingDebugExceptions::kRtm) == 0 ||
-         pending == (PendingDebugExceptions::kRtm | PendingDebugExceptions::kEnabledBreakpoint);
-}
-
 }  // namespace nvmx

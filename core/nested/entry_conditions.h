@@ -103,6 +103,13 @@ bool GuestRipFitsMode(const VmcsImage& v, const Capabilities& c);
 
 // --- Non-register state: SDM Vol. 3C, 27.3.1.5 "Checks on Guest Non-Register State" ---
 
+// The bits that the processor has which L1 was offered: one without SGX, RTM and bus-lock detection.
+inline constexpr uint32_t kOfferedInterruptibility =
+    Interruptibility::kDefined & ~Interruptibility::kEnclaveInterruption;
+inline constexpr uint64_t kOfferedPendingDebugExceptions =
+    PendingDebugExceptions::kDefined &
+    ~(PendingDebugExceptions::kBld | PendingDebugExceptions::kRtm);
+
 inline bool IsInActivityState(const VmcsImage& v, ActivityState state) {
   return v.Get<VmcsField::kGuestActivityState>() == static_cast<uint32_t>(state);
 }
@@ -121,8 +128,6 @@ bool InjectionFitsActivityState(const VmcsImage& v);
 // True if the pending single step is what RFLAGS.TF and IA32_DEBUGCTL.BTF make of it, where that
 // is checked.
 bool PendingSingleStepFitsFlags(const VmcsImage& v);
-// True if no debug exception in a transactional region is pending, or nothing else is.
-bool PendingRtmStandsAlone(const VmcsImage& v);
 
 // The VMCS link pointer; all ones: there is no such VMCS, and nothing is checked.
 inline bool HasLinkedVmcs(const VmcsImage& v) {

@@ -15,7 +15,6 @@ namespace {
 constexpr unsigned kGByteShift = 30;
 constexpr size_t kEntries = kPageSize / sizeof(uint64_t);
 constexpr uint64_t kCanary = 0xCA9A'12CA'9A12'CA9A;
-constexpr uint64_t kVpid01 = 1;
 constexpr uint64_t kWriteBack = static_cast<uint64_t>(MemoryType::kWriteBack);
 
 }  // namespace
@@ -90,8 +89,6 @@ void L0Memory::ConfigureVmcs01(Vcpu& vcpu) {
   set(VmcsField::kSecondaryProcessorBasedControls,
       Secondary::kEnableEpt | Secondary::kEnableVpid | Secondary::kUnrestrictedGuest);
   vmcs.Write(VmcsField::kEptPointer, Ept01Pointer());
-  vmcs.Write(VmcsField::kVirtualProcessorIdentifier, kVpid01);
-  vmcs.Write(VmcsField::kMsrBitmapAddress, AddressOf(FirstPageOf(vcpu.ports.cpu.Index())).value);
 }
 
 }  // namespace nvmx::sim
