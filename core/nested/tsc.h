@@ -17,9 +17,17 @@ struct TscView {
   constexpr uint64_t Read(uint64_t tsc) const { return Scale(tsc, multiplier) + offset; }
   friend constexpr bool operator==(const TscView&, const TscView&) = default;
 
-  // Bits 111:48 of the product.
+  // Bits 111:48 of the product, of which a 32-bit target has no type: made of four products of
+  // halves.
   static constexpr uint64_t Scale(uint64_t tsc, uint64_t multiplier) {
-    return static_cast<uint64_t>(static_cast<unsigned __int128>(tsc) * multiplier >> 48);
+    constexpr uint64_t kLow = 0xFFFFFFFF;
+    const uint64_t low = (tsc & kLow) * (multiplier & kLow);
+    const uint64_t first = (tsc >> 32) * (multiplier & kLow);
+    const uint64_t second = (tsc & kLow) * (multiplier >> 32);
+    const uint64_t middle = (low >> 32) + (first & kLow) + (second & kLow);
+    const uint64_t high =
+        (tsc >> 32) * (multiplier >> 32) + (first >> 32) + (second >> 32) + (middle >> 32);
+    return high << 16 | (middle & kLow) >> 16;
   }
   // The same of an offset, which can be negative.
   static constexpr uint64_t ScaleOffset(uint64_t offset, uint64_t multiplier) {

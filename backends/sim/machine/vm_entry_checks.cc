@@ -72,8 +72,11 @@ EntryOutcome CheckGuestState(const EntryInput& input) {
   return EntryOutcome::Entered();
 }
 
+// What a processor does with a list that is longer than IA32_VMX_MISC recommends is undefined; this
+// one refuses it. SDM Vol. 3D, A.6 "Miscellaneous Data".
 bool IsMsrListValid(const EntryInput& input, uint64_t address, uint32_t count) {
   return count == 0 || (IsAligned(address, kMsrListAlignment) &&
+                        count <= MaximumMsrListEntries(input.capabilities.misc) &&
                         input.IsVmxAddress(address, MsrListLength(count)));
 }
 

@@ -311,6 +311,8 @@ const EntryCase kCases[] = {
        f.Set(VmcsField::kVmExitMsrStoreCount, 1);
        f.Set(VmcsField::kVmExitMsrStoreAddress, F::kBeyondWidth - 16);
      }},
+    {"VM-exit MSR-store address", [](F& f) { f.Set(VmcsField::kVmExitMsrStoreCount, 513); },
+     [](F& f) { f.Set(VmcsField::kVmExitMsrStoreCount, 512); }},
     {"VM-exit MSR-load address",
      [](F& f) {
        f.Set(VmcsField::kVmExitMsrLoadCount, 1);

@@ -78,7 +78,7 @@ cpus:
       vmcs: {bytes: 4096}
       a: {qwords: [1]}
       b: {qwords: [2]}
-      ept: {ept: {identity: 4K, map: [{at: a}]}}
+      ept: {ept: {identity: 2M, map: [{at: a}]}}
     setup:
       - enter_vmx: vmxon
       - baseline_vmcs: vmcs

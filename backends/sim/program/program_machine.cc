@@ -53,7 +53,6 @@ void ProgramMachine::LoadFromReset(const lhv::GuestProgram& program) {
     while (!cpu(index).IsBehindSetup() && cpu(index).steps() < step_limit_ && Turn(index)) {
     }
   }
-  // A run begins alike whether its setup has just been executed or was remembered.
 }
 
 void ProgramMachine::WriteBlocks(const lhv::GuestProgram& program, size_t first) {
@@ -69,8 +68,6 @@ void ProgramMachine::RememberSetup(const lhv::GuestProgram& program) {
   LoadFromReset(program);
   remembered_ = std::make_unique<RememberedSetup>();
   remembered_->program = program;
-  lhv::CpuProgram& first = remembered_->program.cpus[0];
-  first.l1.resize(first.run_begin);
   remembered_->window = memory_.SaveWindow(0);
   remembered_->log = cpu(0).log();
   remembered_->steps = cpu(0).steps();
