@@ -419,12 +419,12 @@ const EntryCase kCases[] = {
      }},
     {"VM-entry MSR-load address",
      [](F& f) {
-       f.Set(VmcsField::kVmEntryMsrLoadCount, 0xFFFFFFFF);
-       f.Set(VmcsField::kVmEntryMsrLoadAddress, F::kBeyondWidth - 16 * uint64_t{0xFFFFFFFE});
+       f.Set(VmcsField::kVmEntryMsrLoadCount, 512);
+       f.Set(VmcsField::kVmEntryMsrLoadAddress, F::kBeyondWidth - 16 * uint64_t{511});
      },
      [](F& f) {
-       f.Set(VmcsField::kVmEntryMsrLoadCount, 0xFFFFFFFF);
-       f.Set(VmcsField::kVmEntryMsrLoadAddress, F::kBeyondWidth - 16 * uint64_t{0xFFFFFFFF});
+       f.Set(VmcsField::kVmEntryMsrLoadCount, 512);
+       f.Set(VmcsField::kVmEntryMsrLoadAddress, F::kBeyondWidth - 16 * uint64_t{512});
      }},
     {"entry to SMM or deactivation of dual-monitor treatment outside SMM",
      [](F& f) { f.Entry(VmEntry::kEntryToSmm); }, [](F& f) { f.Entry(VmEntry::kLoadIa32Efer); }},
