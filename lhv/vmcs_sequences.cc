@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "lhv/vmcs_sequences.h"
 
-#include <iterator>
+#include <array>
 
 #include "core/vmx/capabilities.h"
 #include "core/vmx/vmcs_field.h"
