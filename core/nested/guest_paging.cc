@@ -214,8 +214,16 @@ bool IsCanonicalRange(Vcpu& vcpu, uint64_t linear, size_t length) {
   return IsCanonical(linear, width) && IsCanonical(linear + length - 1, width);
 }
 
+void Announce(Vcpu& vcpu, const LinearAccess& access) {
+  if (vcpu.second_translation != nullptr) vcpu.second_translation->Announce(access);
+}
+
+bool Allows(Vcpu& vcpu, GuestPhysicalAddress address, bool write) {
+  return vcpu.second_translation == nullptr || vcpu.second_translation->Allows(address, write);
+}
+
 // Calls access(address, bytes) for the one or two pages that the bytes lie in, after translating
-// both: a fault on the second page leaves the memory of the first untouched.
+// both: what stops the access to the second page leaves the memory of the first untouched.
 template <typename Byte, typename Access>
 std::optional<VmxOutcome> ForEachPage(Vcpu& vcpu, uint64_t linear, std::span<Byte> bytes,
                                       bool write, Access access) {
@@ -226,17 +234,21 @@ std::optional<VmxOutcome> ForEachPage(Vcpu& vcpu, uint64_t linear, std::span<Byt
   const Registers registers = ReadRegisters(vcpu);
   const size_t in_first = std::min<size_t>(bytes.size(), kPageSize - PageOffset(linear));
   const std::array<std::span<Byte>, 2> parts = {bytes.first(in_first), bytes.subspan(in_first)};
+  // Outside 64-bit mode addresses wrap around at 4 GBytes.
+  const uint64_t address_mask = in_64_bit_mode ? ~uint64_t{0} : kLow32;
+  const std::array<uint64_t, 2> addresses = {linear & address_mask,
+                                             (linear + in_first) & address_mask};
   std::array<GuestPhysicalAddress, 2> physical;
   for (size_t n = 0; n < parts.size() && !parts[n].empty(); ++n) {
-    // Outside 64-bit mode addresses wrap around at 4 GBytes.
-    uint64_t address = n == 0 ? linear : linear + in_first;
-    if (!in_64_bit_mode) address &= kLow32;
-    if (auto fault = Walk(vcpu, registers, write).Run(address, physical[n])) {
+    Announce(vcpu, {addresses[n], false});
+    if (auto fault = Walk(vcpu, registers, write).Run(addresses[n], physical[n])) {
       // The backend loads CR2 before it enters L1. SDM Vol. 3A, 6.15, "Interrupt 14: Page-Fault
       // Exception (#PF)".
-      vcpu.state.cr2 = address;
+      vcpu.state.cr2 = addresses[n];
       return fault;
     }
+    Announce(vcpu, {addresses[n], true});
+    if (!Allows(vcpu, physical[n], write)) return std::nullopt;
   }
   for (size_t n = 0; n < parts.size() && !parts[n].empty(); ++n) access(physical[n], parts[n]);
   return std::nullopt;

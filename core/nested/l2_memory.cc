@@ -26,10 +26,15 @@ bool ForEachPage(GuestPhysicalAddress address, std::span<Byte> bytes, Access acc
 
 std::optional<GuestPhysicalAddress> L2Memory::Translate(GuestPhysicalAddress address,
                                                         uint64_t access) {
-  if (!HasSecondary(vcpu_.state.vmcs12, Secondary::kEnableEpt)) return address;
+  const VmcsImage& vmcs12 = vcpu_.state.vmcs12;
+  if (!HasSecondary(vmcs12, Secondary::kEnableEpt)) return address;
+  // With flags in EPT accesses to paging structures count as writes. SDM Vol. 3C, 29.3.5 "Accessed
+  // and Dirty Flags for EPT".
+  const bool has_flags = (vmcs12.Get<VmcsField::kEptPointer>() & Eptp::kAccessedAndDirty) != 0;
+  if (has_flags && !linear_.translated) access |= EptEntry::kWrite;
   const Ept12Access translated = AccessThroughEpt12(vcpu_, address, access);
   if (translated.result == Ept12Access::Result::kTranslated) return translated.walk.address;
-  if (!untranslated_) untranslated_ = Untranslated{address, access};
+  if (!untranslated_) untranslated_ = Untranslated{address, access, linear_};
   return std::nullopt;
 }
 
@@ -47,7 +52,11 @@ bool L2Memory::Write(GuestPhysicalAddress address, std::span<const std::byte> by
   });
 }
 
-Vcpu WithMemory(Vcpu& vcpu, GuestMemory& memory) {
+bool L2Memory::Allows(GuestPhysicalAddress address, bool write) {
+  return Translate(address, write ? EptEntry::kWrite : EptEntry::kRead).has_value();
+}
+
+Vcpu WithMemory(Vcpu& vcpu, L2Memory& memory) {
   const Ports& ports = vcpu.ports;
   return {{ports.cpu, ports.vmcs, memory, ports.apic, ports.clock, ports.trace},
           vcpu.system,
@@ -56,7 +65,8 @@ Vcpu WithMemory(Vcpu& vcpu, GuestMemory& memory) {
           vcpu.quiesce,
           vcpu.choreography,
           vcpu.embedder,
-          vcpu.host_pages};
+          vcpu.host_pages,
+          &memory};
 }
 
 }  // namespace nvmx

@@ -10,17 +10,20 @@ namespace nvmx {
 
 // What L2 calls physical memory: L1's, through EPT12 if VMCS12 has it. An access that EPT12 does
 // not translate is remembered, and looks as if nothing answered. VMCS02 is current.
-class L2Memory final : public GuestMemory {
+class L2Memory final : public GuestMemory, public SecondTranslation {
  public:
   explicit L2Memory(Vcpu& vcpu) : vcpu_(vcpu) {}
 
   bool Read(GuestPhysicalAddress address, std::span<std::byte> bytes) override;
   bool Write(GuestPhysicalAddress address, std::span<const std::byte> bytes) override;
+  void Announce(const LinearAccess& access) override { linear_ = access; }
+  bool Allows(GuestPhysicalAddress address, bool write) override;
 
   // The first access that was not translated.
   struct Untranslated {
     GuestPhysicalAddress address;
-    uint64_t access;
+    uint64_t access;      // EptEntry::kRead, kWrite
+    LinearAccess linear;  // what it was made for
   };
   const std::optional<Untranslated>& untranslated() const { return untranslated_; }
 
@@ -29,11 +32,12 @@ class L2Memory final : public GuestMemory {
   std::optional<GuestPhysicalAddress> Translate(GuestPhysicalAddress address, uint64_t access);
 
   Vcpu& vcpu_;
+  LinearAccess linear_;
   std::optional<Untranslated> untranslated_;
 };
 
 // The same CPU with that memory: what reads operands of an instruction of L1 reads L2's with it.
-Vcpu WithMemory(Vcpu& vcpu, GuestMemory& memory);
+Vcpu WithMemory(Vcpu& vcpu, L2Memory& memory);
 
 }  // namespace nvmx
 

@@ -197,11 +197,12 @@ void Finish(Vcpu& vcpu, L2MemoryExit exit) {
 
 void HandleMemoryExitOfL2(Vcpu& vcpu) { Finish(vcpu, ReadExit(vcpu)); }
 
-void HandleUntranslatedOperandOfL2(Vcpu& vcpu, GuestPhysicalAddress address, uint64_t access) {
+void HandleUntranslatedOperandOfL2(Vcpu& vcpu, const L2Memory::Untranslated& access) {
+  const uint64_t target = access.linear.translated ? EptViolation::kToFinalAddress : 0;
   Finish(vcpu, {.reason = ExitReason::kEptViolation,
-                .qualification = access,
-                .guest_physical = address.value,
-                .guest_linear = 0});
+                .qualification = access.access | EptViolation::kLinearAddressValid | target,
+                .guest_physical = access.address.value,
+                .guest_linear = access.linear.address});
 }
 
 void HandleMemoryExitOfL1(Vcpu& vcpu) {

@@ -7,6 +7,7 @@
 
 #include <cstdint>
 
+#include "core/nested/l2_memory.h"
 #include "core/nested/vcpu.h"
 #include "core/smp/quiesce.h"
 #include "core/vmx/outcomes.h"
@@ -44,9 +45,9 @@ bool DependsOnEpt01(const Vcpu& vcpu);
 void HandleMemoryExitOfL2(Vcpu& vcpu);
 
 // L0 performs an instruction of L2, whose operand in memory it has not reached: EPT12 does not
-// translate this access (EptEntry::kRead, kWrite) to the address. It is what L2 exits with instead,
-// without a linear address. VMCS02 is current and describes the exit for the instruction.
-void HandleUntranslatedOperandOfL2(Vcpu& vcpu, GuestPhysicalAddress address, uint64_t access);
+// translate this access. It is what L2 exits with instead. VMCS02 is current and describes the exit
+// for the instruction.
+void HandleUntranslatedOperandOfL2(Vcpu& vcpu, const L2Memory::Untranslated& access);
 
 // An EPT violation or EPT misconfiguration out of VMCS01, which is current: the embedder deals with
 // it, or it is #GP(0) in L1.

@@ -73,8 +73,7 @@ void Finish(Vcpu& vcpu, const VmxOutcome& outcome, uint64_t cr2) {
 bool ExitsForMemory(Vcpu& vcpu, const L2Memory& memory, uint64_t cr2) {
   if (!memory.untranslated()) return false;
   vcpu.state.cr2 = cr2;
-  HandleUntranslatedOperandOfL2(vcpu, memory.untranslated()->address,
-                                memory.untranslated()->access);
+  HandleUntranslatedOperandOfL2(vcpu, *memory.untranslated());
   return true;
 }
 

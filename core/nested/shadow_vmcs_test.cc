@@ -207,8 +207,47 @@ TEST_F(ShadowVmcsWithEptTest, AViolationByTheOperandIsL1s) {
   EXPECT_FALSE(l1_.L2Runs());
   EXPECT_EQ(l1_.state.vmcs12.Get<kExitReason>(), 48u);
   EXPECT_EQ(l1_.state.vmcs12.Get<kGuestPhysicalAddress>(), FakeVcpu::kOperand);
-  EXPECT_EQ(l1_.state.vmcs12.Get<kExitQualification>() & 0x3F, 0xAu);
+  EXPECT_EQ(l1_.state.vmcs12.Get<kExitQualification>(), 0x18Au);
+  EXPECT_EQ(l1_.state.vmcs12.Get<kGuestLinearAddress>(), FakeVcpu::kOperand);
   EXPECT_EQ(l1_.memory.Peek<uint64_t>(0x50000), 0u);
+}
+
+TEST_F(ShadowVmcsWithEptTest, AViolationOnTheSecondPageLeavesTheFirst) {
+  constexpr uint64_t kAcross = FakeVcpu::kOperand + 0x1000 - 4;
+  MapPage((FakeVcpu::kOperand >> 12) + 1, 0x51000, 1);
+  Run();
+  Execute(ExitReason::kVmread, Encoding(kGuestRip), {.register2 = kRcx, .displacement = kAcross});
+  EXPECT_FALSE(l1_.L2Runs());
+  EXPECT_EQ(l1_.state.vmcs12.Get<kExitReason>(), 48u);
+  EXPECT_EQ(l1_.state.vmcs12.Get<kGuestLinearAddress>(), kAcross + 4);
+  EXPECT_EQ(l1_.memory.Peek<uint32_t>(0x50FFC), 0u);
+}
+
+TEST_F(ShadowVmcsWithEptTest, AViolationByAPagingStructureIsNotToTheFinalAddress) {
+  MapPage(FakeVcpu::kPml4 >> 12, FakeVcpu::kPml4, 0);
+  Run();
+  Execute(ExitReason::kVmread, Encoding(kGuestRip), kInMemory);
+  EXPECT_FALSE(l1_.L2Runs());
+  EXPECT_EQ(l1_.state.vmcs12.Get<kExitQualification>(), 0x81u);
+  EXPECT_EQ(l1_.state.vmcs12.Get<kGuestLinearAddress>(), FakeVcpu::kOperand);
+  EXPECT_EQ(l1_.state.vmcs12.Get<kGuestPhysicalAddress>() & ~uint64_t{0xFFF}, FakeVcpu::kPml4);
+}
+
+TEST_F(ShadowVmcsWithEptTest, WithFlagsInEptAPagingStructureIsWritten) {
+  v_.Set<kEptPointer>(v_.Get<kEptPointer>() | Eptp::kAccessedAndDirty);
+  MapPage(FakeVcpu::kPml4 >> 12, FakeVcpu::kPml4, 1);
+  Run();
+  Execute(ExitReason::kVmwrite, Encoding(kGuestRip), kInMemory);
+  EXPECT_FALSE(l1_.L2Runs());
+  EXPECT_EQ(l1_.state.vmcs12.Get<kExitQualification>(), 0x8Bu);
+}
+
+TEST_F(ShadowVmcsWithEptTest, WithFlagsInEptTheOperandItselfIsRead) {
+  v_.Set<kEptPointer>(v_.Get<kEptPointer>() | Eptp::kAccessedAndDirty);
+  MapPage(FakeVcpu::kOperand >> 12, 0x50000, 1);
+  Run();
+  Execute(ExitReason::kVmwrite, Encoding(kGuestRip), kInMemory);
+  ExpectFlags(0);
 }
 
 }  // namespace

@@ -92,6 +92,25 @@ struct VcpuState {
 static_assert(std::is_trivially_copyable_v<VcpuState>);
 static_assert(std::has_unique_object_representations_v<VcpuState>);
 
+// How far an access by linear address has got.
+struct LinearAccess {
+  uint64_t address = 0;     // of its first byte on the page
+  bool translated = false;  // the page itself is accessed, and no longer paging structures
+};
+
+// A translation behind the one of linear addresses, which may refuse accesses and then has to tell
+// what they were made for.
+class SecondTranslation {
+ public:
+  // What the following accesses to physical memory are part of.
+  virtual void Announce(const LinearAccess& access) = 0;
+  // Whether the page may be read or written.
+  virtual bool Allows(GuestPhysicalAddress address, bool write) = 0;
+
+ protected:
+  ~SecondTranslation() = default;
+};
+
 // One CPU of L0 with everything it works on. The storage of what is referred to is the embedder's.
 struct Vcpu {
   Ports ports;
@@ -103,6 +122,8 @@ struct Vcpu {
   const Embedder& embedder;
   // Empty if L1 is offered nothing that needs them.
   HostPages host_pages = {};
+  // Nullptr if there is none.
+  SecondTranslation* second_translation = nullptr;
 
   SmpContext smp() {
     return {ports.cpu, ports.apic, ports.trace, system, own, state.left_out != 0};
