@@ -74,7 +74,8 @@ enum class InstructionKind : uint8_t {
   kMovSs,         // MOV SS of the selector that is there: blocking by MOV SS
   kPopf,          // first: RFLAGS
   kFetch,  // first: linear address; control goes there and comes back at once: the code there
-           // must be JMP R11 (bytes 41 FF E3), any other is an undefined opcode
+           // must be JMP R11 (bytes 41 FF E3), any other is an undefined opcode. Where
+           // control is at that address already, R11 is as it was left
   kHandlerReturn,  // leaves a handler as IRET does, but by POPF and RET: blocking by NMI stays
   kGetsec,
   kRsm,

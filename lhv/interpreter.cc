@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "lhv/interpreter.h"
 
+#include <algorithm>
+
 #include "core/vmx/vmcs_field.h"
 #include "core/x86/exception.h"
 #include "lhv/layout.h"
@@ -73,8 +75,13 @@ StepResult Interpreter::Step(GuestCpu& cpu) {
     end = RunHandler(cpu, *handler);
   } else {
     const std::optional<Place> place = PlaceOf(rip);
-    if (!place || place->operation >= Code(place->level).size()) return StepResult::kEndOfProgram;
-    end = place->slot % 2 == 0 ? RunInstruction(cpu, *place) : RunErrorRead(cpu, *place);
+    if (!place && IsFetching(cpu.ScratchRegister())) {
+      end = RunFetched(cpu);
+    } else if (!place || place->operation >= Code(place->level).size()) {
+      return StepResult::kEndOfProgram;
+    } else {
+      end = place->slot % 2 == 0 ? RunInstruction(cpu, *place) : RunErrorRead(cpu, *place);
+    }
   }
   if (!end.diverted) Settle(cpu);
   return StepResult::kRan;
@@ -186,6 +193,17 @@ InstructionEnd Interpreter::RunInstruction(GuestCpu& cpu, const Place& place) {
   return end;
 }
 
+InstructionEnd Interpreter::RunFetched(GuestCpu& cpu) {
+  const InstructionEnd end = cpu.Execute({.kind = InstructionKind::kFetch, .first = cpu.Rip()});
+  if (end.completed) cpu.SetScratchRegister(0);
+  return end;
+}
+
+bool Interpreter::IsFetching(uint64_t scratch) const {
+  return scratch >= kScratchFetching &&
+         scratch - kScratchFetching < std::max(program_.l1.size(), program_.l2.size());
+}
+
 InstructionEnd Interpreter::RunErrorRead(GuestCpu& cpu, const Place& place) {
   const Instruction failed =
       InstructionAt(Code(place.level)[place.operation], place.slot / 2, {.cpu = cpu_});
@@ -216,11 +234,11 @@ std::optional<Interpreter::Place> Interpreter::InterruptedPlace(uint32_t level, 
                                                                 uint64_t scratch) const {
   if (const std::optional<Place> place = PlaceOf(rip)) return place;
   // Control was where kFetch sent it, if it is nowhere else.
-  const uint64_t fetching = scratch - kScratchFetching;
-  if (scratch < kScratchFetching || fetching >= Code(level).size() || HandlerAt(rip)) {
+  const uint64_t operation = scratch - kScratchFetching;
+  if (!IsFetching(scratch) || operation >= Code(level).size() || HandlerAt(rip)) {
     return std::nullopt;
   }
-  return Place{level, fetching, 0};
+  return Place{level, operation, 0};
 }
 
 Observation Interpreter::EventObservation(const Handler& handler, const EventFrame& frame,

@@ -62,6 +62,9 @@ class Interpreter {
   // Jumps there.
   void Settle(GuestCpu& cpu);
   InstructionEnd RunInstruction(GuestCpu& cpu, const Place& place);
+  // Where kFetch sent control, after something took it away there and gave it back.
+  InstructionEnd RunFetched(GuestCpu& cpu);
+  bool IsFetching(uint64_t scratch) const;
   InstructionEnd RunErrorRead(GuestCpu& cpu, const Place& place);
   InstructionEnd RunHandler(GuestCpu& cpu, const Handler& handler);
   // Where an event that saved `rip` found the level; nothing if in another handler.

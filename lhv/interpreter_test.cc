@@ -490,6 +490,25 @@ TEST_F(InterpreterTest, AFaultWhereAFetchWentIsOneOfItsOperation) {
   EXPECT_EQ(log_.observations[0], (Observation{ObservationKind::kFault, 1, 1, kGp, 0, 1}));
 }
 
+TEST_F(InterpreterTest, AFetchThatWasInterruptedGoesOnWhereItWent) {
+  Load({{.kind = OperationKind::kFetch, .value = 0x4000'0000}, kNop});
+  bool exited = false;
+  cpu_.on_execute = [&](const Instruction& instruction) -> std::optional<InstructionEnd> {
+    if (instruction.kind != InstructionKind::kFetch) return std::nullopt;
+    if (exited) {
+      cpu_.rip = L1(0, 1);
+      return InstructionEnd{.completed = true, .diverted = true};
+    }
+    exited = true;
+    cpu_.rip = instruction.first;
+    return kFaulted;
+  };
+  RunToEnd();
+  EXPECT_THAT(ExecutedKinds(),
+              ElementsAre(InstructionKind::kFetch, InstructionKind::kFetch, InstructionKind::kNop));
+  EXPECT_EQ(cpu_.executed[1].first, 0x4000'0000u);
+}
+
 TEST_F(InterpreterTest, AFetchThatCompletesLeavesNoMark) {
   Load({{.kind = OperationKind::kFetch, .value = 0x4000'0000}, kNop});
   Step();
