@@ -4,6 +4,7 @@
 #include "core/nested/apic_base.h"
 #include "core/nested/msr_kinds.h"
 #include "core/nested/mtrr_virtualization.h"
+#include "core/nested/preemption_timer.h"
 #include "core/nested/tsc.h"
 #include "core/nested/vmcs02_controls.h"
 #include "core/x86/address.h"
@@ -84,7 +85,7 @@ bool WriteEmulatedMsr(Vcpu& vcpu, uint32_t msr, uint64_t value) {
   if (MtrrSettings::IsMtrr(msr)) return WriteMtrr(vcpu, msr, value);
   switch (static_cast<Msr>(msr)) {
     case Msr::IA32_TIME_STAMP_COUNTER:
-      return vcpu.ports.cpu.WriteMsr(msr, value);
+      return WriteTscBesidePreemptionTimer(vcpu, value);
     case Msr::IA32_APIC_BASE:
       return WriteApicBase(vcpu, value);
     case Msr::IA32_BIOS_UPDT_TRIG:

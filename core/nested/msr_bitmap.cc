@@ -5,20 +5,24 @@
 
 #include "core/nested/entry_conditions.h"
 #include "core/nested/msr_kinds.h"
+#include "core/nested/preemption_timer.h"
 #include "core/vmx/bitmaps.h"
 #include "core/vmx/controls.h"
+#include "core/x86/msr.h"
 
 namespace nvmx {
 namespace {
 
-void AddWhatL0Intercepts(HostPage& page) {
+void Intercept(HostPage& page, uint32_t msr, bool write) {
   constexpr uint32_t kBits = 64;
+  const std::optional<uint32_t> bit = MsrBitmapBit(msr, write);
+  if (bit) page.words[*bit / kBits] |= uint64_t{1} << *bit % kBits;
+}
+
+void AddWhatL0Intercepts(HostPage& page) {
   for (const MsrRange& range : kInterceptedMsrs) {
     for (uint32_t msr = range.first; msr <= range.last; ++msr) {
-      for (bool write : {false, true}) {
-        const std::optional<uint32_t> bit = MsrBitmapBit(msr, write);
-        if (bit) page.words[*bit / kBits] |= uint64_t{1} << *bit % kBits;
-      }
+      for (bool write : {false, true}) Intercept(page, msr, write);
     }
   }
 }
@@ -44,6 +48,10 @@ void MergeMsrBitmap(Vcpu& vcpu) {
     return;
   }
   AddWhatL0Intercepts(page);
+  // The timer that L0 keeps as a moment of the TSC has to follow.
+  if (L1UsesPreemptionTimer(vcpu)) {
+    Intercept(page, Index(Msr::IA32_TIME_STAMP_COUNTER), /*write=*/true);
+  }
 }
 
 }  // namespace nvmx

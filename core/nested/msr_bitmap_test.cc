@@ -86,6 +86,18 @@ TEST_F(MsrBitmapTest, OfL2WhatL1InterceptsExitsToo) {
   EXPECT_TRUE(Bit02(Msr::IA32_MTRR_PHYSBASE0, true));
 }
 
+TEST_F(MsrBitmapTest, AWriteOfTheTscExitsIfL1sPreemptionTimerRuns) {
+  l1_.RunL2(v_);
+  EXPECT_FALSE(Bit02(Msr::IA32_TIME_STAMP_COUNTER, true));
+  l1_.Exit(ExitReason::kVmcall);
+  VmcsImage& vmcs12 = l1_.state.vmcs12;
+  vmcs12.Set<VmcsField::kPinBasedControls>(vmcs12.Get<VmcsField::kPinBasedControls>() |
+                                           PinBased::kActivateVmxPreemptionTimer);
+  ASSERT_THAT(EnterL2(l1_.vcpu(), /*launch=*/false), Enters());
+  EXPECT_TRUE(Bit02(Msr::IA32_TIME_STAMP_COUNTER, true));
+  EXPECT_FALSE(Bit02(Msr::IA32_TIME_STAMP_COUNTER, false));
+}
+
 TEST_F(MsrBitmapTest, TheBitmapIsReadWithEachEntry) {
   l1_.RunL2(v_);
   l1_.Exit(ExitReason::kVmcall);

@@ -2,6 +2,7 @@
 #include "core/nested/preemption_timer.h"
 
 #include "core/vmx/controls.h"
+#include "core/x86/msr.h"
 
 namespace nvmx {
 namespace {
@@ -29,6 +30,14 @@ uint32_t PreemptionTimerValue(Vcpu& vcpu) {
   const uint64_t now = TicksNow(vcpu);
   const uint64_t deadline = vcpu.state.l2_timer_deadline;
   return static_cast<uint32_t>(deadline > now ? deadline - now : 0);
+}
+
+bool WriteTscBesidePreemptionTimer(Vcpu& vcpu, uint64_t value) {
+  const bool runs = vcpu.state.operation == VmxOperation::kNonRoot && L1UsesPreemptionTimer(vcpu);
+  const uint32_t left = runs ? PreemptionTimerValue(vcpu) : 0;
+  if (!vcpu.ports.cpu.WriteMsr(Index(Msr::IA32_TIME_STAMP_COUNTER), value)) return false;
+  if (runs) vcpu.state.l2_timer_deadline = TicksNow(vcpu) + left;
+  return true;
 }
 
 void StopPreemptionTimer(Vcpu& vcpu) {

@@ -23,6 +23,10 @@ inline bool PreemptionTimerHasExpired(Vcpu& vcpu) {
   return L1UsesPreemptionTimer(vcpu) && PreemptionTimerValue(vcpu) == 0;
 }
 
+// Writes the TSC, which L2 or a list of L1's asked for: the timer counts what the TSC gains by
+// itself, not what it is given. False if the processor does not accept the value.
+bool WriteTscBesidePreemptionTimer(Vcpu& vcpu, uint64_t value);
+
 // L2 exits to L1: stops it, and saves its value into VMCS12 if L1 asked for that.
 void StopPreemptionTimer(Vcpu& vcpu);
 

@@ -9,6 +9,7 @@
 #include "core/testing/fake_vcpu.h"
 #include "core/vmx/controls.h"
 #include "core/vmx/interruption_info.h"
+#include "core/x86/msr.h"
 #include "gtest/gtest.h"
 
 namespace nvmx {
@@ -89,6 +90,29 @@ TEST_F(PreemptionTimerTest, OnceExpiredItStaysAt0) {
   l1_.Exit(ExitReason::kNmiWindow);
   EXPECT_EQ(InVmcs02(), 0u);
   EXPECT_TRUE(PreemptionTimerHasExpired(l1_.vcpu()));
+}
+
+TEST_F(PreemptionTimerTest, AWriteOfTheTscDoesNotMoveIt) {
+  constexpr uint64_t kNewTsc = 0x1'0000'0000;
+  l1_.cpu.msrs()[Index(Msr::IA32_TIME_STAMP_COUNTER)] = 0;
+  l1_.cpu.OnWrmsr(Index(Msr::IA32_TIME_STAMP_COUNTER),
+                  [this](uint64_t value) { l1_.clock.Set(value); });
+  UseTimer(100);
+  Enter(7 * kTick);
+  l1_.clock.Set(17 * kTick);
+  ASSERT_TRUE(WriteTscBesidePreemptionTimer(l1_.vcpu(), kNewTsc));
+  EXPECT_EQ(PreemptionTimerValue(l1_.vcpu()), 90u);
+  l1_.clock.Set(kNewTsc + 5 * kTick);
+  EXPECT_EQ(PreemptionTimerValue(l1_.vcpu()), 85u);
+}
+
+TEST_F(PreemptionTimerTest, ARefusedWriteOfTheTscChangesNothing) {
+  UseTimer(100);
+  Enter(7 * kTick);
+  const uint64_t deadline = l1_.state.l2_timer_deadline;
+  l1_.clock.Set(17 * kTick);
+  EXPECT_FALSE(WriteTscBesidePreemptionTimer(l1_.vcpu(), 1)) << "the processor has no such MSR";
+  EXPECT_EQ(l1_.state.l2_timer_deadline, deadline);
 }
 
 TEST_F(PreemptionTimerTest, WithoutTheControlTheFieldKeepsItsValue) {

@@ -59,6 +59,9 @@ bool FakeCpu::WriteMsr(uint32_t msr, uint64_t value) {
   const auto found = msrs_.find(msr);
   if (found == msrs_.end() || read_only_msrs_.contains(msr)) return false;
   found->second = value;
+  if (const auto effect = wrmsr_effects_.find(msr); effect != wrmsr_effects_.end()) {
+    effect->second(value);
+  }
   return true;
 }
 

@@ -49,6 +49,10 @@ class FakeCpu final : public Cpu {
 
   // The MSRs. One that is absent raises #GP.
   std::map<uint32_t, uint64_t>& msrs() { return msrs_; }
+  // What else an accepted WRMSR of the MSR does.
+  void OnWrmsr(uint32_t msr, std::function<void(uint64_t value)> effect) {
+    wrmsr_effects_[msr] = std::move(effect);
+  }
   // Those of them that WRMSR does not accept.
   std::set<uint32_t>& read_only_msrs() { return read_only_msrs_; }
 
@@ -83,6 +87,7 @@ class FakeCpu final : public Cpu {
   EventLog& log_;
   std::map<uint32_t, uint64_t> msrs_;
   std::set<uint32_t> read_only_msrs_;
+  std::map<uint32_t, std::function<void(uint64_t)>> wrmsr_effects_;
   std::map<std::pair<uint32_t, uint32_t>, CpuidRegisters> cpuid_;
   std::function<void(const SpinCondition&)> while_waiting_;
   std::function<void(const SharedAccess&)> before_access_;
