@@ -36,8 +36,8 @@ std::optional<Difference> FirstDifference(const ProgramResult& reference,
   for (uint32_t cpu = 0; cpu < reference.cpus.size(); ++cpu) {
     const CpuResult& a = reference.cpus[cpu];
     const CpuResult& b = nested.cpus[cpu];
+    if (SameObservations(a, b)) continue;
     const auto [x, y] = std::mismatch(a.log.begin(), a.log.end(), b.log.begin(), b.log.end());
-    if (x == a.log.end() && y == b.log.end() && a.end == b.end) continue;
     const auto position = static_cast<size_t>(x - a.log.begin());
     return Difference{cpu, position, At(a.log, position), At(b.log, position), a.end, b.end};
   }

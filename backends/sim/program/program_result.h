@@ -41,7 +41,8 @@ struct ProgramResult {
   bool IsComplete() const;
 };
 
-// Whether programs saw the same.
+// Whether programs saw the same, as far as they ran.
+bool SameObservations(const CpuResult& a, const CpuResult& b);
 bool SameObservations(const ProgramResult& a, const ProgramResult& b);
 
 }  // namespace nvmx::sim
