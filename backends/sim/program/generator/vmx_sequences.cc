@@ -66,12 +66,13 @@ Operation SomeOperation(Random& random, const ProgramBuilder& builder, const Reg
       return {.kind = random.Of({OperationKind::kVmcall, OperationKind::kVmlaunch,
                                  OperationKind::kVmresume, OperationKind::kMovSs})};
     default:
-      // The revision identifier, the abort indicator, the data.
+      // The revision identifier, the abort indicator. The format of the data behind them is not
+      // architectural.
       return {.kind = OperationKind::kWriteMemory,
               .flags = lhv::kValueIsWindowOffset,
               .selector = sizeof(uint32_t),
               .value = random.Of({ProgramBuilder::kVmcsRegion, regions.second_vmcs}) +
-                       random.Of({uint64_t{0}, uint64_t{4}, uint64_t{8}, uint64_t{0x40}}),
+                       random.Of({uint64_t{0}, uint64_t{4}}),
               .extra = random.Awkward(32)};
   }
 }
