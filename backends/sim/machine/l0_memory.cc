@@ -45,18 +45,15 @@ void L0Memory::FillConstantPages() {
     }
   }
   for (uint32_t cpu = 0; cpu < cpus_; ++cpu) {
-    // Every RDMSR and WRMSR of L1 exits.
-    pages_[FirstPageOf(cpu)].words.fill(~uint64_t{0});
-    pages_[FirstPageOf(cpu) + kPagesOfCpu - 1].words.fill(kCanary);
+    pages_[FirstPageOf(cpu) + kHostPageCount].words.fill(kCanary);
   }
 }
 
 uint64_t L0Memory::ConstantPagesDigest() const {
   uint64_t digest = XXH3_64bits(pages_.data(), kSharedPages * sizeof(HostPage));
   for (uint32_t cpu = 0; cpu < cpus_; ++cpu) {
-    for (size_t page : {FirstPageOf(cpu), FirstPageOf(cpu) + kPagesOfCpu - 1}) {
-      digest = XXH3_64bits_withSeed(&pages_[page], sizeof(HostPage), digest);
-    }
+    digest = XXH3_64bits_withSeed(&pages_[FirstPageOf(cpu) + kHostPageCount], sizeof(HostPage),
+                                  digest);
   }
   return digest;
 }
@@ -69,7 +66,7 @@ uint64_t L0Memory::Ept01Pointer() {
 bool L0Memory::IsDamaged() const { return ConstantPagesDigest() != digest_; }
 
 HostPages L0Memory::HostPagesOf(uint32_t cpu) {
-  const size_t first = FirstPageOf(cpu) + 1;
+  const size_t first = FirstPageOf(cpu);
   return {std::span(pages_).subspan(first, kHostPageCount), AddressOf(first)};
 }
 
@@ -81,13 +78,8 @@ void L0Memory::ClearHostPages(uint32_t cpu, size_t used) {
 
 void L0Memory::ConfigureVmcs01(Vcpu& vcpu) {
   nvmx::Vmcs& vmcs = vcpu.ports.vmcs;
-  const auto set = [&](VmcsField field, uint64_t bits) {
-    vmcs.Write(field, vmcs.Read(field) | bits);
-  };
-  set(VmcsField::kPrimaryProcessorBasedControls,
-      PrimaryProcessorBased::kActivateSecondaryControls | PrimaryProcessorBased::kUseMsrBitmaps);
-  set(VmcsField::kSecondaryProcessorBasedControls,
-      Secondary::kEnableEpt | Secondary::kEnableVpid | Secondary::kUnrestrictedGuest);
+  const uint64_t secondary = vmcs.Read(VmcsField::kSecondaryProcessorBasedControls);
+  vmcs.Write(VmcsField::kSecondaryProcessorBasedControls, secondary | Secondary::kEnableEpt);
   vmcs.Write(VmcsField::kEptPointer, Ept01Pointer());
 }
 

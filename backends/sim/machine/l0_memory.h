@@ -14,9 +14,9 @@
 
 namespace nvmx::sim {
 
-// L0's own physical memory in a simulated machine: EPT01, and for each CPU the MSR bitmap of VMCS01
-// and the host pages. It lies at the end of the physical address space, where no guest program has
-// its windows, and EPT01 maps everything but it to itself.
+// L0's own physical memory in a simulated machine: EPT01, and for each CPU the host pages. It lies
+// at the end of the physical address space, where no guest program has its windows, and EPT01 maps
+// everything but it to itself.
 class L0Memory {
  public:
   // For a machine with that many CPUs; `memory` must outlive this object.
@@ -31,7 +31,7 @@ class L0Memory {
   // A value of the EPT-pointer field that names EPT01.
   static uint64_t Ept01Pointer();
   HostPages HostPagesOf(uint32_t cpu);
-  // EPT01, VPID 1 and the MSR bitmap, into VMCS01, which is current and has its controls.
+  // EPT01 into VMCS01, which is current and has its controls.
   void ConfigureVmcs01(Vcpu& vcpu);
 
   // Whether something wrote where only this class writes.
@@ -47,10 +47,10 @@ class L0Memory {
   enum Page : size_t { kCanaryBelow, kPml4, kPdpts };
   static constexpr size_t kPdptPages = 2;  // 2^40 bytes in pages of 2^30
   static constexpr size_t kSharedPages = kPdpts + kPdptPages;
-  // Of each CPU: the MSR bitmap of VMCS01, the host pages, and a page that nothing may touch.
+  // Of each CPU: the host pages, and a page that nothing may touch.
   static constexpr size_t kEpt02Pages = 96;
   static constexpr size_t kHostPageCount = kFirstEpt02Page + kEpt02Pages;
-  static constexpr size_t kPagesOfCpu = 1 + kHostPageCount + 1;
+  static constexpr size_t kPagesOfCpu = kHostPageCount + 1;
 
   static PhysicalAddress AddressOf(size_t page) {
     return PhysicalAddress{kBase + page * kPageSize};
