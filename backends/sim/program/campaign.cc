@@ -161,7 +161,6 @@ CampaignResult RunCampaign(const CampaignOptions& options) {
     const lhv::GuestProgram program = GenerateProgram(options.generator, number);
     comparer.CompareBehindSetup(program, comparison);
     ++result.likenesses[comparison.likeness];
-    result.ambiguous += comparison.ambiguous;
     result.reached.Add(comparison.keep);
     if (comparison.likeness == Likeness::kDeclared) ++result.declared[comparison.declared];
     if (comparison.IsDefect()) {
@@ -183,7 +182,6 @@ std::string CampaignText(const CampaignResult& result) {
   for (const auto& [likeness, count] : result.likenesses) {
     absl::StrAppendFormat(&text, "  %8d %s\n", count, Name(likeness));
   }
-  absl::StrAppendFormat(&text, "  %8d of them depend on stale translations\n", result.ambiguous);
   for (const auto& [name, count] : result.declared) {
     absl::StrAppendFormat(&text, "  %8d declared: %s\n", count, name);
   }

@@ -45,7 +45,6 @@ struct ProgramFinding {
 
 struct CampaignResult {
   std::map<Likeness, uint64_t> likenesses;
-  uint64_t ambiguous = 0;  // programs for which the reference gives two logs
   std::map<std::string, uint64_t> declared;
   Reached reached;
   std::vector<ProgramFinding> findings;  // in the order in which they were found

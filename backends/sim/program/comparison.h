@@ -69,7 +69,9 @@ class Comparer {
   void Compare(const lhv::GuestProgram& program, Comparison& result);
 
   // The same for a program that begins with the setup that is remembered, faster;
-  // ProgramMachine::RememberSetup() tells more.
+  // ProgramMachine::RememberSetup() tells more. The reference runs without stale translations only
+  // if it gives another log with them than the core: so a program that depends on them counts as
+  // the same if the core depends on them too.
   void CompareBehindSetup(const lhv::GuestProgram& program, Comparison& result);
   void RememberSetup(const lhv::GuestProgram& program);
   void set_step_limit(uint64_t steps);

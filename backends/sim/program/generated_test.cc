@@ -42,8 +42,7 @@ TEST(GeneratedTest, ProgramsReachWhatTheyAreFor) {
   }
   EXPECT_GT(reached.failures[33], 0u);
   EXPECT_GT(reached.failures[34], 0u);
-  // Most programs have one right log.
-  EXPECT_LT(result.ambiguous, 500u);
+  EXPECT_GT(result.likenesses.at(Likeness::kSame), 4'500u) << "most programs have one right log";
 }
 
 }  // namespace
