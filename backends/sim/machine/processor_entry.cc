@@ -1,6 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 //
 // VM entries. SDM Vol. 3C, chapter 27 "VM Entries".
+#include <algorithm>
+#include <array>
+
 #include "backends/sim/machine/guest_state_fields.h"
 #include "backends/sim/machine/processor.h"
 #include "backends/sim/machine/vm_entry_checks.h"
@@ -21,6 +24,19 @@ class PhysicalMemory final : public EntryMemory {
  private:
   const Memory& memory_;
 };
+
+constexpr bool IsExitInformation(const VmcsFieldInformation& row) {
+  return row.policy == Vmcs02Policy::kExitInformation;
+}
+
+constexpr auto kExitInformation = [] {
+  std::array<VmcsField, std::ranges::count_if(kVmcsFields, IsExitInformation)> fields{};
+  size_t count = 0;
+  for (const VmcsFieldInformation& row : kVmcsFields) {
+    if (IsExitInformation(row)) fields[count++] = row.field;
+  }
+  return fields;
+}();
 
 // DR7 has bits that no load changes. SDM Vol. 3C, 27.3.2.1.
 uint64_t LoadedDr7(uint64_t field) {
@@ -56,9 +72,7 @@ void Processor::EnterGuest() {
   if (!EnterCheckedGuest()) return;
   // What the last exit reported is gone as soon as the next can come: a reader of stale exit
   // information reads zeros.
-  for (const VmcsFieldInformation& row : kVmcsFields) {
-    if (row.policy == Vmcs02Policy::kExitInformation) Vmcs().fields.Write(row.field, 0);
-  }
+  for (const VmcsField field : kExitInformation) Vmcs().fields.Write(field, 0);
   InjectEvent();
 }
 
@@ -100,8 +114,10 @@ void Processor::LoadGuestState() {
   const VmcsImage& v = Vmcs().fields;
   SwitchedRegisters& r = state_.switched;
   const uint64_t old_cr0 = r.cr0;
+  NVMX_UNROLL
   for (const GuestRegister& row : kGuestRegisters) r.*row.member = v.Read(row.field);
   r.cr0 = SwitchCr0(old_cr0, r.cr0);
+  NVMX_UNROLL
   for (const GuestSegment& row : kGuestSegments) {
     r.*row.member = {v.Read(row.selector), v.Read(row.base), v.Read(row.limit),
                      v.Read(row.access_rights)};

@@ -116,9 +116,11 @@ void Processor::RecordExitInformation(ExitReason reason, const ExitInformation& 
 void Processor::SaveGuestState(ExitReason reason, const ExitInformation& information) {
   VmcsImage& v = Vmcs().fields;
   const SwitchedRegisters& r = state_.switched;
+  NVMX_UNROLL
   for (const GuestRegister& row : kGuestRegisters) v.Write(row.field, r.*row.member);
   v.Set<VmcsField::kGuestRflags>(SavedRflags(reason, information));
   v.Set<VmcsField::kGuestPendingDebugExceptions>(SavedPendingDebugExceptions(reason, information));
+  NVMX_UNROLL
   for (const GuestSegment& row : kGuestSegments) {
     const SegmentState& segment = r.*row.member;
     v.Write(row.selector, segment.selector);
