@@ -136,12 +136,12 @@ Interpreter::Place Interpreter::Settled(Place place, uint64_t scratch) const {
       place = next_operation;
       continue;
     }
-    // The instruction at the slot, or the one whose error the slot reads, or the one before.
-    const size_t decided_by = place.slot == 0 ? 0 : (place.slot - 1) / 2;
+    if (place.slot == 0) return place;
+    // The instruction whose error the slot reads, or the one before.
+    const size_t decided_by = (place.slot - 1) / 2;
     const Instruction instruction = InstructionAt(operation, decided_by, {.cpu = cpu_});
     // VMX instructions of L2 leave L2, so what is in the register then is not their outcome.
-    const bool scratch_is_outcome =
-        place.slot != 0 && place.level == 1 && IsVmxInstruction(instruction.kind);
+    const bool scratch_is_outcome = place.level == 1 && IsVmxInstruction(instruction.kind);
     if (scratch_is_outcome && scratch == kScratchAbandoned) {
       place = next_operation;
       continue;
