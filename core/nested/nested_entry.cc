@@ -4,6 +4,7 @@
 #include "core/nested/choreography.h"
 #include "core/nested/entry_checks.h"
 #include "core/nested/entry_conditions.h"
+#include "core/nested/entry_rules.h"
 #include "core/nested/entry_surroundings.h"
 #include "core/nested/msr_lists.h"
 #include "core/nested/nested_exit.h"
@@ -49,6 +50,12 @@ void LoadPerfGlobalCtrl(Vcpu& vcpu) {
                           vmcs12.Get<VmcsField::kGuestIa32PerfGlobalCtrl>());
 }
 
+void TellBrokenRule(Vcpu& vcpu, const EntryOutcome& outcome) {
+  if (const std::optional<EntryRuleNumber> rule = BrokenRule(outcome)) {
+    vcpu.ports.trace.Record(TraceKind::kEntryRefused, static_cast<uint64_t>(*rule), 0);
+  }
+}
+
 EntryOutcome FailAfterGuestState(Vcpu& vcpu, const EntryOutcome& failure) {
   ReflectEntryFailure(vcpu, failure.exit_reason_value().value, failure.qualification());
   return failure;
@@ -61,10 +68,12 @@ EntryOutcome EnterL2(Vcpu& vcpu, bool launch) {
   if (state.current_vmcs == kNoVmcs) return EntryOutcome::Fail(VmxOutcome::FailInvalid());
   const EntrySurroundings surroundings = ReadEntrySurroundings(vcpu);
   if (std::optional<EntryOutcome> refusal = CheckInstruction(vcpu, launch, surroundings)) {
+    TellBrokenRule(vcpu, *refusal);
     return *refusal;
   }
   if (std::optional<EntryOutcome> failure =
           CheckGuestState(state.vmcs12, state.offered, surroundings)) {
+    TellBrokenRule(vcpu, *failure);
     return FailAfterGuestState(vcpu, *failure);
   }
   const MsrList list = {GuestPhysicalAddress{state.vmcs12.Get<VmcsField::kVmEntryMsrLoadAddress>()},

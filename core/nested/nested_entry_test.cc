@@ -4,6 +4,7 @@
 // VMCSs. SDM Vol. 3C, chapter 27 "VM Entries".
 #include "core/nested/nested_entry.h"
 
+#include "core/nested/entry_rules.h"
 #include "core/nested/vmcs12_region.h"
 #include "core/testing/builders.h"
 #include "core/testing/fake_vcpu.h"
@@ -66,6 +67,22 @@ TEST_F(NestedEntryTest, SuccessMakesVmcs02CurrentAndTheVmcsLaunched) {
   EXPECT_EQ(l1_.state.vmcs12_launched, 1u);
   EXPECT_THAT(l1_.trace.events(), testing::ElementsAre(TraceEvent{TraceKind::kNestedEntry,
                                                                   FakeVcpu::kVmcs12Region, 0}));
+}
+
+TEST_F(NestedEntryTest, TheTraceTellsWhichRuleIsBroken) {
+  const auto told = [](EntryRuleNumber rule) {
+    return testing::Contains(
+        TraceEvent{TraceKind::kEntryRefused, static_cast<uint64_t>(rule), 0});
+  };
+  Vmcs12().Set<VmcsField::kHostCr3>(~uint64_t{0});
+  EXPECT_TRUE(Launch().is_fail());
+  EXPECT_THAT(l1_.trace.events(), told(EntryRuleNumber::kHostCr3Width));
+  EXPECT_THAT(l1_.trace.events(), testing::Not(told(EntryRuleNumber::kGuestRflagsReservedBits)));
+  Vmcs12().Set<VmcsField::kHostCr3>(0);
+  Vmcs12().Set<VmcsField::kGuestRflags>(0);
+  EXPECT_TRUE(Launch().is_entry_failure());
+  EXPECT_THAT(l1_.trace.events(), told(EntryRuleNumber::kGuestRflagsReservedBits));
+  EXPECT_STREQ(RuleOf(EntryRuleNumber::kHostCr3Width).name, "HostCr3Width");
 }
 
 TEST_F(NestedEntryTest, WithoutACurrentVmcsIsVmfailInvalid) {

@@ -16,6 +16,7 @@ enum class TraceKind : uint8_t {
   kNmiExitToL1,  // a pending guest NMI became a VM exit from L2 to L1
   kNestedEntry,  // L1's VMLAUNCH or VMRESUME succeeded so far that L2 runs; first: VMCS12 address
   kNestedExit,   // L2's VM exit was reflected to L1; first: exit reason, second: exit qualification
+  kEntryRefused,  // VMCS12 breaks a rule of VM entry; first: its EntryRuleNumber
   kMsrListEntry,  // an entry of an MSR list is processed; first: MSR index, second: its number,
                   // from 1
   kVmxAbort,      // L1's CPU entered VMX-abort shutdown; first: the indicator

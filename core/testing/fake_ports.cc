@@ -193,6 +193,8 @@ const char* Name(TraceKind kind) {
       return "NestedEntry";
     case TraceKind::kNestedExit:
       return "NestedExit";
+    case TraceKind::kEntryRefused:
+      return "EntryRefused";
     case TraceKind::kMsrListEntry:
       return "MsrListEntry";
     case TraceKind::kVmxAbort:

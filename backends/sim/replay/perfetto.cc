@@ -10,6 +10,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "backends/sim/machine/nmi_latch.h"
+#include "core/nested/entry_rules.h"
 #include "core/ports/vmcs.h"
 #include "core/smp/console.h"
 #include "core/smp/system.h"
@@ -96,6 +97,9 @@ Instant CoreInstant(const TraceEvent& event) {
       return {"VM entry of L1 into L2", "kvm_nested_vmenter"};
     case TraceKind::kNestedExit:
       return {absl::StrCat("VM exit for L1: ", ExitName(event.first)), "kvm_nested_vmexit_inject"};
+    case TraceKind::kEntryRefused:
+      return {absl::StrCat("VM entry of L1 breaks the rule ", kEntryRules[event.first].name),
+              "kvm_nested_vmenter_failed"};
     case TraceKind::kMsrListEntry:
       return {absl::StrCat("MSR list, entry ", event.second, ": MSR 0x", absl::Hex(event.first)),
               "msr_list"};
