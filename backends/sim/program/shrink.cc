@@ -24,6 +24,7 @@ class Shrinker {
     // Until a whole round takes nothing away.
     do {
       changed_ = false;
+      DropLastCpu();
       for (size_t cpu = 0; cpu < best_.cpus.size(); ++cpu) {
         SilenceL1(cpu);
         SilenceL2(cpu);
@@ -44,6 +45,14 @@ class Shrinker {
     best_ = std::move(candidate);
     changed_ = true;
     return true;
+  }
+
+  // The others keep their numbers.
+  void DropLastCpu() {
+    if (best_.cpus.size() < 2) return;
+    lhv::GuestProgram candidate = best_;
+    candidate.cpus.pop_back();
+    Accept(std::move(candidate));
   }
 
   // Puts NOPs in place of operations, many at once first: the others keep their numbers.

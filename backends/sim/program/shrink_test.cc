@@ -68,6 +68,15 @@ TEST(ShrinkTest, ValuesLoseTheBitsThatAreNotNeeded) {
   EXPECT_EQ(small.cpus[0].l1.back().value, 0x10u);
 }
 
+TEST(ShrinkTest, TheLastCpusGoIfTheyAreNotNeeded) {
+  lhv::GuestProgram program = Program();
+  program.cpus.resize(3, program.cpus[0]);
+  EXPECT_EQ(Shrink(program, [](const lhv::GuestProgram&) { return true; }).cpus.size(), 1u);
+  const lhv::GuestProgram small =
+      Shrink(program, [](const lhv::GuestProgram& p) { return p.cpus.size() >= 2; });
+  EXPECT_EQ(small.cpus.size(), 2u);
+}
+
 TEST(ShrinkTest, AProgramThatNeedsEverythingStays) {
   const lhv::GuestProgram program = Program();
   const lhv::GuestProgram same = Shrink(program, [&](const lhv::GuestProgram& p) {
