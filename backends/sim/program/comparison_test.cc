@@ -5,6 +5,7 @@
 
 #include "backends/sim/program/declared_differences.h"
 #include "backends/sim/program/difference_text.h"
+#include "backends/sim/program/explanation.h"
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
 #include "lhv/assembler.h"
@@ -155,6 +156,45 @@ TEST(DifferenceTextTest, ShowsBothSidesTheOperationAndTheExit) {
   EXPECT_THAT(text, HasSubstr("sim-nested  L1 #0: RDMSR IA32_PAT = 0x2"));
   EXPECT_THAT(text, HasSubstr("L1 #0 is  rdmsr IA32_PAT"));
   EXPECT_THAT(text, HasSubstr("the last VM exit that L1 saw: EPT violation (48)"));
+}
+
+constexpr char kRefusedEntry[] = R"(
+name: refused
+cpus:
+  - memory:
+      vmxon: {bytes: 4096}
+      vmcs: {bytes: 4096}
+    setup:
+      - enter_vmx: vmxon
+      - baseline_vmcs: vmcs
+    run:
+      - vmwrite: {field: GUEST_RFLAGS, value: 0}
+      - vmlaunch: {observe: [exit_reason]}
+)";
+
+TEST(ExplanationTextTest, NamesTheRuleThatAVmEntryBroke) {
+  const lhv::GuestProgram program = MustAssemble(kRefusedEntry);
+  Comparer comparer(1);
+  Comparison comparison;
+  comparer.Compare(program, comparison);
+  const std::string text = ExplanationText(program, comparison);
+  EXPECT_THAT(text, HasSubstr("refused: same\n"));
+  EXPECT_THAT(text, HasSubstr("VMCS12 breaks the rule GuestRflagsReservedBits, SDM Vol. 3C, 27.3.1"));
+  EXPECT_THAT(text, HasSubstr("VM exit: EXIT_REASON = 33"));
+  EXPECT_THAT(text, HasSubstr("ends: complete"));
+}
+
+TEST(ExplanationTextTest, OfADifferenceNamesTheLastRefusedEntryBeforeIt) {
+  const lhv::GuestProgram program = MustAssemble(kRefusedEntry);
+  Comparer comparer(1);
+  Comparison comparison;
+  comparer.Compare(program, comparison);
+  // As if the reference had entered.
+  comparison.keep.cpus[0].log.resize(comparison.keep.cpus[0].log.size() - 2);
+  comparison.difference = FirstDifference(comparison.keep, comparison.nested);
+  EXPECT_THAT(DifferenceText(program, comparison),
+              HasSubstr("the last VM entry that the core refused: VMCS12 breaks the rule "
+                        "GuestRflagsReservedBits"));
 }
 
 TEST(DeclaredDifferencesTest, EachHasAReasonAndANameOfItsOwn) {

@@ -5,6 +5,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
+#include "core/nested/entry_rules.h"
 #include "core/vmx/exit_reason.h"
 #include "core/vmx/vmcs_field.h"
 #include "lhv/observation_text.h"
@@ -47,6 +48,11 @@ std::string LastExit(const std::vector<Observation>& log, size_t position) {
 
 }  // namespace
 
+std::string RuleText(const RefusedEntry& refused) {
+  const EntryRule& rule = RuleOf(refused.rule);
+  return absl::StrCat("VMCS12 breaks the rule ", rule.name, ", ", rule.source);
+}
+
 std::string LogText(const ProgramResult& result) {
   std::string text;
   for (size_t cpu = 0; cpu < result.cpus.size(); ++cpu) {
@@ -85,6 +91,12 @@ std::string DifferenceText(const lhv::GuestProgram& program, const Comparison& c
     absl::StrAppend(&text, OperationLine(cpu, d.nested->level, d.nested->operation));
   }
   absl::StrAppend(&text, LastExit(log, d.position));
+  const std::vector<RefusedEntry>& refused = comparison.nested.cpus[d.cpu].refused_entries;
+  for (size_t at = refused.size(); at-- > 0;) {
+    if (refused[at].position > d.position) continue;
+    absl::StrAppend(&text, "  the last VM entry that the core refused: ", RuleText(refused[at]), "\n");
+    break;
+  }
   if (!comparison.declared.empty()) {
     absl::StrAppend(&text, "  declared: ", comparison.declared, "\n");
   }

@@ -13,6 +13,9 @@ namespace nvmx::sim {
 // that it is about, and the last VM exit. Several lines.
 std::string DifferenceText(const lhv::GuestProgram& program, const Comparison& comparison);
 
+// Which rule it was, and where the SDM has it.
+std::string RuleText(const RefusedEntry& refused);
+
 // One log, a line for each observation: "CPU 0  L1 #7: ...".
 std::string LogText(const ProgramResult& result);
 

@@ -178,6 +178,9 @@ void NestedCpu::Invalidate(const Invalidation& invalidation) {
 void NestedCpu::WriteXcr0(uint64_t value) { processor().state().xcr0 = value; }
 
 void NestedCpu::Record(TraceKind kind, uint64_t first, uint64_t second) {
+  if (kind == TraceKind::kEntryRefused) {
+    refused_entries().push_back({static_cast<EntryRuleNumber>(first), log().size()});
+  }
   if (kind != TraceKind::kAssertionFailed || !defect_.empty()) return;
   defect_ = absl::StrCat("L0 asserts: ", first, ", ", second);
 }

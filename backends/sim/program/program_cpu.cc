@@ -17,6 +17,7 @@ void ProgramCpu::Load(const lhv::CpuProgram& program, uint64_t steps) {
   interpreter_.emplace(program_, index_, static_cast<lhv::ObservationLog&>(*this));
   steps_ = steps;
   log_.clear();
+  refused_entries_.clear();
 }
 
 bool ProgramCpu::Turn() {

@@ -57,6 +57,7 @@ class ProgramCpu : protected Platform, private lhv::ObservationLog {
   Processor& processor() { return processor_; }
   const Processor& processor() const { return processor_; }
   std::vector<lhv::Observation>& log() { return log_; }
+  std::vector<RefusedEntry>& refused_entries() { return refused_entries_; }
 
   // What has been sent to the CPU and not been taken.
   struct Pending {
@@ -85,6 +86,7 @@ class ProgramCpu : protected Platform, private lhv::ObservationLog {
   Pending pending_;
   uint64_t steps_ = 0;
   std::vector<lhv::Observation> log_;
+  std::vector<RefusedEntry> refused_entries_;
 };
 
 }  // namespace nvmx::sim

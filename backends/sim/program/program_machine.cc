@@ -26,6 +26,7 @@ void ProgramMachine::Finish(ProgramResult& result) {
   for (uint32_t index = 0; index < cpu_count_; ++index) {
     result.cpus[index].end = End(index);
     result.cpus[index].log.swap(cpu(index).log());
+    result.cpus[index].refused_entries.swap(cpu(index).refused_entries());
     result.steps += cpu(index).steps();
   }
   result.defect = Defect();

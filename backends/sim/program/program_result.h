@@ -2,10 +2,12 @@
 #ifndef NVMX_BACKENDS_SIM_PROGRAM_PROGRAM_RESULT_H_
 #define NVMX_BACKENDS_SIM_PROGRAM_PROGRAM_RESULT_H_
 
+#include <cstddef>
 #include <cstdint>
 #include <string>
 #include <vector>
 
+#include "core/nested/entry_rules.h"
 #include "lhv/observation.h"
 
 namespace nvmx::sim {
@@ -25,9 +27,17 @@ enum class CpuEnd : uint8_t {
 
 const char* Name(CpuEnd end);
 
+// L0 found that a VM entry of L1's breaks a rule.
+struct RefusedEntry {
+  EntryRuleNumber rule;
+  size_t position;  // observations in the CPU's log before it
+};
+
 struct CpuResult {
   std::vector<lhv::Observation> log;
   CpuEnd end = CpuEnd::kComplete;
+  // Of a machine with L0. No part of what the program sees.
+  std::vector<RefusedEntry> refused_entries = {};
 };
 
 // What came of a run.
