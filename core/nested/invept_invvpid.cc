@@ -22,30 +22,6 @@ std::optional<VmxOutcome> CheckInstruction(Vcpu& vcpu, uint32_t control, uint64_
   return CheckInVmxOperation(vcpu);
 }
 
-// The bit of IA32_VMX_EPT_VPID_CAP that offers the type; 0 for a type that there is not.
-uint64_t CapabilityOf(InveptType type) {
-  switch (type) {
-    case InveptType::kSingleContext:
-      return EptVpidCap::kInveptSingleContext;
-    case InveptType::kAllContexts:
-      return EptVpidCap::kInveptAllContext;
-  }
-  return 0;
-}
-uint64_t CapabilityOf(InvvpidType type) {
-  switch (type) {
-    case InvvpidType::kIndividualAddress:
-      return EptVpidCap::kInvvpidIndividualAddress;
-    case InvvpidType::kSingleContext:
-      return EptVpidCap::kInvvpidSingleContext;
-    case InvvpidType::kAllContexts:
-      return EptVpidCap::kInvvpidAllContext;
-    case InvvpidType::kSingleContextRetainingGlobals:
-      return EptVpidCap::kInvvpidSingleContextRetainingGlobals;
-  }
-  return 0;
-}
-
 Invalidation::Kind KindOf(InvvpidType type) {
   switch (type) {
     case InvvpidType::kIndividualAddress:

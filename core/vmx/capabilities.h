@@ -11,6 +11,7 @@
 #include <type_traits>
 
 #include "core/vmx/controls.h"
+#include "core/vmx/ept.h"
 #include "core/vmx/vmcs_field.h"
 #include "core/x86/msr.h"
 
@@ -69,6 +70,31 @@ struct EptVpidCap {
   static constexpr uint64_t kInvvpidAllContext = uint64_t{1} << 42;
   static constexpr uint64_t kInvvpidSingleContextRetainingGlobals = uint64_t{1} << 43;
 };
+
+// The bit of IA32_VMX_EPT_VPID_CAP that stands for a type of INVEPT or INVVPID; 0 for one that there
+// is not.
+constexpr uint64_t CapabilityOf(InveptType type) {
+  switch (type) {
+    case InveptType::kSingleContext:
+      return EptVpidCap::kInveptSingleContext;
+    case InveptType::kAllContexts:
+      return EptVpidCap::kInveptAllContext;
+  }
+  return 0;
+}
+constexpr uint64_t CapabilityOf(InvvpidType type) {
+  switch (type) {
+    case InvvpidType::kIndividualAddress:
+      return EptVpidCap::kInvvpidIndividualAddress;
+    case InvvpidType::kSingleContext:
+      return EptVpidCap::kInvvpidSingleContext;
+    case InvvpidType::kAllContexts:
+      return EptVpidCap::kInvvpidAllContext;
+    case InvvpidType::kSingleContextRetainingGlobals:
+      return EptVpidCap::kInvvpidSingleContextRetainingGlobals;
+  }
+  return 0;
+}
 
 // IA32_VMX_VMCS_ENUM. A.9 "VMCS Enumeration": bits 9:1 are the highest index of any field.
 struct VmcsEnum {

@@ -28,30 +28,6 @@ void StoreField(VmcsImage& fields, VmcsField field, bool high, uint64_t value) {
   fields.Write(field, value);
 }
 
-// Which bit of IA32_VMX_EPT_VPID_CAP stands for a type; 0 for one that there is not.
-uint64_t CapabilityOf(InveptType type) {
-  switch (type) {
-    case InveptType::kSingleContext:
-      return EptVpidCap::kInveptSingleContext;
-    case InveptType::kAllContexts:
-      return EptVpidCap::kInveptAllContext;
-  }
-  return 0;
-}
-uint64_t CapabilityOf(InvvpidType type) {
-  switch (type) {
-    case InvvpidType::kIndividualAddress:
-      return EptVpidCap::kInvvpidIndividualAddress;
-    case InvvpidType::kSingleContext:
-      return EptVpidCap::kInvvpidSingleContext;
-    case InvvpidType::kAllContexts:
-      return EptVpidCap::kInvvpidAllContext;
-    case InvvpidType::kSingleContextRetainingGlobals:
-      return EptVpidCap::kInvvpidSingleContextRetainingGlobals;
-  }
-  return 0;
-}
-
 }  // namespace
 
 // --- Pointers
