@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "backends/sim/machine/initial_state.h"
 
+#include "backends/sim/machine/guest_state_fields.h"
 #include "backends/sim/machine/guest_tables.h"
 #include "core/nested/vcpu.h"
 #include "core/x86/control_registers.h"
@@ -17,20 +18,6 @@ constexpr uint64_t kData = 0xC093;    // writable, accessed, 32-bit, 4-KByte gra
 constexpr uint64_t kCode64 = 0xA09B;  // readable, accessed, 64-bit, 4-KByte granularity
 constexpr uint64_t kBusyTss = 0x8B;
 constexpr uint64_t kFlatLimit = 0xFFFFFFFF;
-
-struct SegmentFields {
-  SegmentState SwitchedRegisters::*member;
-  VmcsField selector, base, limit, access_rights;
-};
-#define NVMX_SEGMENT(member, name)                                                               \
-  {                                                                                              \
-    &SwitchedRegisters::member, VmcsField::kGuest##name##Selector, VmcsField::kGuest##name##Base, \
-        VmcsField::kGuest##name##Limit, VmcsField::kGuest##name##AccessRights                    \
-  }
-constexpr SegmentFields kSegments[] = {
-    NVMX_SEGMENT(es, Es), NVMX_SEGMENT(cs, Cs), NVMX_SEGMENT(ss, Ss),     NVMX_SEGMENT(ds, Ds),
-    NVMX_SEGMENT(fs, Fs), NVMX_SEGMENT(gs, Gs), NVMX_SEGMENT(ldtr, Ldtr), NVMX_SEGMENT(tr, Tr)};
-#undef NVMX_SEGMENT
 
 }  // namespace
 
@@ -61,7 +48,7 @@ SwitchedRegisters InitialRegisters(uint32_t cpu) {
 
 void WriteInitialGuestState(Processor& processor, uint32_t cpu) {
   const SwitchedRegisters r = InitialRegisters(cpu);
-  for (const SegmentFields& row : kSegments) {
+  for (const GuestSegment& row : kGuestSegments) {
     const SegmentState& segment = r.*row.member;
     processor.VmcsWrite(row.selector, segment.selector);
     processor.VmcsWrite(row.base, segment.base);
