@@ -75,6 +75,7 @@ struct ApicBase {
   static constexpr uint64_t kBsp = uint64_t{1} << 8;
   static constexpr uint64_t kEnableX2Apic = uint64_t{1} << 10;
   static constexpr uint64_t kEnable = uint64_t{1} << 11;
+  static constexpr uint64_t kReset = 0xFEE00000;  // where the registers lie after reset
 };
 
 // IA32_DEBUGCTL. SDM Vol. 3B, 18.4.1 "IA32_DEBUGCTL MSR".

@@ -40,6 +40,7 @@ Processor::Processor(Memory& memory, Platform& platform, const Capabilities& cap
   state_.dr6 = Dr6::kInit;
   state_.vmxon_pointer = state_.current_vmcs_pointer = kNoVmcs;
   state_.xcr0 = 1;
+  state_.plain.apic_base = ApicBase::kReset | ApicBase::kEnable;
 }
 
 size_t Processor::FrameValueBytes() const {

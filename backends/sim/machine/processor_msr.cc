@@ -12,7 +12,7 @@
 namespace nvmx::sim {
 namespace {
 
-enum class Rule : uint8_t { kAny, kCanonical, kLow32Bits };
+enum class Rule : uint8_t { kAny, kCanonical, kLow32Bits, kApicBase };
 
 struct PlainMsr {
   Msr msr;
@@ -26,7 +26,7 @@ constexpr PlainMsr kPlainMsrs[] = {
     {Msr::IA32_FMASK, &PlainMsrs::fmask, Rule::kAny},
     {Msr::IA32_KERNEL_GS_BASE, &PlainMsrs::kernel_gs_base, Rule::kCanonical},
     {Msr::IA32_TSC_AUX, &PlainMsrs::tsc_aux, Rule::kLow32Bits},
-    {Msr::IA32_APIC_BASE, &PlainMsrs::apic_base, Rule::kAny},
+    {Msr::IA32_APIC_BASE, &PlainMsrs::apic_base, Rule::kApicBase},
     {Msr::IA32_MISC_ENABLE, &PlainMsrs::misc_enable, Rule::kAny},
     {Msr::IA32_BIOS_SIGN_ID, &PlainMsrs::bios_sign_id, Rule::kAny},
 };
@@ -43,6 +43,28 @@ constexpr SwitchedMsr kSwitchedMsrs[] = {
     {Msr::IA32_SYSENTER_ESP, &SwitchedRegisters::sysenter_esp},
     {Msr::IA32_SYSENTER_EIP, &SwitchedRegisters::sysenter_eip},
 };
+
+// SDM Vol. 3A, 11.4.4 "Local APIC Status and Location", 11.12.1 "Detecting and Enabling x2APIC
+// Mode": without x2APIC mode, which CPUID does not show, its bit is reserved too.
+bool IsValidApicBase(uint64_t value, unsigned physical_bits) {
+  const uint64_t defined =
+      ApicBase::kBsp | ApicBase::kEnable | PageBase(PhysicalAddressMask(physical_bits));
+  return (value & ~defined) == 0;
+}
+
+bool IsValid(Rule rule, uint64_t value, const Capabilities& capabilities) {
+  switch (rule) {
+    case Rule::kAny:
+      return true;
+    case Rule::kCanonical:
+      return IsCanonical(value, static_cast<unsigned>(capabilities.linear_address_width));
+    case Rule::kLow32Bits:
+      return value >> 32 == 0;
+    case Rule::kApicBase:
+      return IsValidApicBase(value, static_cast<unsigned>(capabilities.physical_address_width));
+  }
+  return false;
+}
 
 // Four machine-check banks from IA32_MC0_CTL on; nothing outside them.
 std::optional<size_t> MachineCheckIndex(uint32_t msr) {
@@ -97,8 +119,7 @@ bool Processor::WriteMsr(uint32_t msr, uint64_t value) {
   const auto linear_bits = static_cast<unsigned>(capabilities_.linear_address_width);
   for (const PlainMsr& row : kPlainMsrs) {
     if (Index(row.msr) != msr) continue;
-    if (row.rule == Rule::kCanonical && !IsCanonical(value, linear_bits)) return false;
-    if (row.rule == Rule::kLow32Bits && value >> 32 != 0) return false;
+    if (!IsValid(row.rule, value, capabilities_)) return false;
     state_.plain.*row.member = value;
     return true;
   }
@@ -130,7 +151,8 @@ bool Processor::WriteMsr(uint32_t msr, uint64_t value) {
       r.debugctl = value;
       return true;
     case Msr::IA32_SYSENTER_CS:
-      r.sysenter_cs = value;
+      // SDM Vol. 4, Table 2-2 "IA-32 Architectural MSRs": writes of bits 63:32 are ignored.
+      r.sysenter_cs = static_cast<uint32_t>(value);
       return true;
     case Msr::IA32_SYSENTER_ESP:
     case Msr::IA32_SYSENTER_EIP:

@@ -49,6 +49,10 @@ const BadEntry kBadToLoad[] = {
     {"EferThatChangesLmeWhilePaging", Entry(Msr::IA32_EFER, 0)},
     {"DebugctlWithReservedBit", Entry(Msr::IA32_DEBUGCTL, uint64_t{1} << 40)},
     {"TscAuxAbove32Bits", Entry(Msr::IA32_TSC_AUX, uint64_t{1} << 32)},
+    {"ApicBaseWithReservedBit", Entry(Msr::IA32_APIC_BASE, ApicBase::kEnable | 1)},
+    {"ApicBaseInX2ApicMode",
+     Entry(Msr::IA32_APIC_BASE, ApicBase::kEnable | ApicBase::kEnableX2Apic)},
+    {"ApicBaseBeyondTheWidth", Entry(Msr::IA32_APIC_BASE, ApicBase::kEnable | uint64_t{1} << 40)},
 };
 const BadEntry kBadToStore[] = {
     {"Smbase", Entry(Msr::IA32_SMBASE)},
@@ -76,6 +80,21 @@ TEST_F(ProcessorMsrList, EntryLoadsAllEntriesInOrder) {
   EXPECT_TRUE(cpu_.in_guest());
   EXPECT_EQ(Msr64(Msr::IA32_STAR), 3u);
   EXPECT_EQ(Msr64(Msr::IA32_CSTAR), 2u);
+}
+
+TEST_F(ProcessorMsrList, TheApicCanBeMovedAndTurnedOff) {
+  constexpr uint64_t kElsewhere = 0xFFFF'F000;
+  UseEntryLoadList({Entry(Msr::IA32_APIC_BASE, kElsewhere | ApicBase::kBsp | ApicBase::kEnable)});
+  cpu_.EnterGuest();
+  EXPECT_EQ(Msr64(Msr::IA32_APIC_BASE), kElsewhere | ApicBase::kBsp | ApicBase::kEnable);
+  EXPECT_TRUE(cpu_.WriteMsr(Index(Msr::IA32_APIC_BASE), kElsewhere));
+}
+
+// SDM Vol. 4, Table 2-2 "IA-32 Architectural MSRs", IA32_SYSENTER_CS.
+TEST_F(ProcessorMsrList, SysenterCsKeeps32Bits) {
+  UseEntryLoadList({Entry(Msr::IA32_SYSENTER_CS, 0x1'2345'6789)});
+  cpu_.EnterGuest();
+  EXPECT_EQ(Msr64(Msr::IA32_SYSENTER_CS), 0x2345'6789u);
 }
 
 TEST_F(ProcessorMsrList, EntryLoadComesAfterTheGuestState) {

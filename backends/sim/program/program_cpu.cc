@@ -2,6 +2,7 @@
 #include "backends/sim/program/program_cpu.h"
 
 #include "core/vmx/interruptibility.h"
+#include "core/x86/msr.h"
 #include "lhv/guest_cpu.h"
 #include "lhv/layout.h"
 
@@ -10,7 +11,9 @@ namespace nvmx::sim {
 ProgramCpu::ProgramCpu(const Parts& parts)
     : index_(parts.index),
       bus_(parts.bus),
-      processor_(parts.memory, *this, parts.capabilities, parts.options) {}
+      processor_(parts.memory, *this, parts.capabilities, parts.options) {
+  if (index_ == 0) processor_.state().plain.apic_base |= ApicBase::kBsp;
+}
 
 void ProgramCpu::Load(const lhv::CpuProgram& program, uint64_t steps) {
   program_ = program.View();
