@@ -1,16 +1,20 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "core/nested/preemption_timer.h"
 
+#include <limits>
+
 #include "core/vmx/controls.h"
 #include "core/x86/msr.h"
 
 namespace nvmx {
 namespace {
 
-// The timer goes down by 1 each time this number changes.
-uint64_t TicksNow(Vcpu& vcpu) {
-  return vcpu.ports.clock.ReadTsc() >> (vcpu.state.offered.misc & VmxMisc::kPreemptionTimerRate);
+unsigned Rate(const Vcpu& vcpu) {
+  return static_cast<unsigned>(vcpu.state.offered.misc & VmxMisc::kPreemptionTimerRate);
 }
+
+// The timer goes down by 1 each time this number changes.
+uint64_t TicksNow(Vcpu& vcpu) { return vcpu.ports.clock.ReadTsc() >> Rate(vcpu); }
 
 }  // namespace
 
@@ -27,9 +31,11 @@ void StartPreemptionTimer(Vcpu& vcpu) {
 
 uint32_t PreemptionTimerValue(Vcpu& vcpu) {
   if (!L1UsesPreemptionTimer(vcpu)) return 0;
-  const uint64_t now = TicksNow(vcpu);
-  const uint64_t deadline = vcpu.state.l2_timer_deadline;
-  return static_cast<uint32_t>(deadline > now ? deadline - now : 0);
+  // Modulo the largest number of ticks: the TSC can pass its end before the deadline. Behind the
+  // deadline the difference is more than any value of the timer.
+  const uint64_t left =
+      (vcpu.state.l2_timer_deadline - TicksNow(vcpu)) & ~uint64_t{0} >> Rate(vcpu);
+  return left <= std::numeric_limits<uint32_t>::max() ? static_cast<uint32_t>(left) : 0;
 }
 
 bool WriteTscBesidePreemptionTimer(Vcpu& vcpu, uint64_t value) {

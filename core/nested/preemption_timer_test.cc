@@ -106,6 +106,19 @@ TEST_F(PreemptionTimerTest, AWriteOfTheTscDoesNotMoveIt) {
   EXPECT_EQ(PreemptionTimerValue(l1_.vcpu()), 85u);
 }
 
+TEST_F(PreemptionTimerTest, TheTscCanPassItsEnd) {
+  UseTimer(100);
+  Enter(-10 * kTick);
+  l1_.clock.Set(-1);
+  EXPECT_EQ(PreemptionTimerValue(l1_.vcpu()), 91u);
+  l1_.clock.Set(20 * kTick);
+  EXPECT_EQ(PreemptionTimerValue(l1_.vcpu()), 70u);
+  l1_.clock.Set(90 * kTick);
+  EXPECT_EQ(PreemptionTimerValue(l1_.vcpu()), 0u);
+  l1_.clock.Set(5000 * kTick);
+  EXPECT_EQ(PreemptionTimerValue(l1_.vcpu()), 0u);
+}
+
 TEST_F(PreemptionTimerTest, ARefusedWriteOfTheTscChangesNothing) {
   UseTimer(100);
   Enter(7 * kTick);

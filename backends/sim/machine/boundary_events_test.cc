@@ -344,6 +344,13 @@ TEST_F(TimeTest, TheTimerCountsInstructionsOfL2) {
   EXPECT_EQ(timed_.NextEvent({}), BoundaryEvent::kPreemptionTimer);
 }
 
+TEST_F(TimeTest, TheTimerCountsOnWhereTheTscPassesItsEnd) {
+  timed_.state().tsc = -1;
+  timed_.Execute({.kind = Kind::kNop});
+  EXPECT_EQ(timed_.ReadTsc(), kTicks - 1);
+  EXPECT_EQ(timed_.state().preemption_timer, 2u);
+}
+
 TEST_F(TimeTest, TheExitSavesTheTimerIfItIsToldTo) {
   timed_.VmcsWrite(VmcsField::kVmExitControls, timed_.VmcsRead(VmcsField::kVmExitControls) |
                                                    VmExit::kSaveVmxPreemptionTimerValue);

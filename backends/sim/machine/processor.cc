@@ -147,7 +147,9 @@ void Processor::AdvanceTime(bool timer_counts) {
   state_.tsc += options_.ticks_per_instruction;
   if (!timer_counts || !HasPin(PinBased::kActivateVmxPreemptionTimer)) return;
   const unsigned rate = capabilities_.misc & VmxMisc::kPreemptionTimerRate;
-  const uint64_t counts = (state_.tsc >> rate) - (before >> rate);
+  // The TSC may have passed its end.
+  const uint64_t below_the_bit = before & ((uint64_t{1} << rate) - 1);
+  const uint64_t counts = (below_the_bit + options_.ticks_per_instruction) >> rate;
   state_.preemption_timer -= counts < state_.preemption_timer ? counts : state_.preemption_timer;
 }
 
