@@ -349,6 +349,13 @@ const EntryCase kCases[] = {
     {"injected event: deliver error code",
      [](F& f) { f.Inject(Type::kSoftwareException, 13, true); },
      [](F& f) { f.Inject(Type::kSoftwareException, 13); }},
+    // Though the guest state is invalid too.
+    {"injected event: deliver error code",
+     [](F& f) {
+       f.Clear(VmcsField::kGuestCr0, Cr0::kPe);
+       f.Inject(Type::kHardwareException, 13, true);
+     },
+     [](F& f) { f.Inject(Type::kHardwareException, 13, true); }},
     {"injected event: deliver error code",
      [](F& f) {
        f.MakeRealModeGuest();

@@ -49,8 +49,8 @@ bool HasErrorCode(const EntryInput& in, uint8_t vector) {
 
 bool IsDeliverErrorCodeRight(const EntryInput& in) {
   const InterruptionInformation event = in.Injected();
-  const bool protected_mode = !in.Secondary(Secondary::kUnrestrictedGuest) ||
-                              (in.Get<VmcsField::kGuestCr0>() & Cr0::kPe) != 0;
+  // CR0.PE alone, also where no guest without it can be entered.
+  const bool protected_mode = (in.Get<VmcsField::kGuestCr0>() & Cr0::kPe) != 0;
   const bool may_have_one = protected_mode && event.type() == InterruptionType::kHardwareException;
   // SDM Vol. 3D, A.1 "Basic VMX Information", bit 56.
   const bool vector_is_free =
