@@ -2,6 +2,7 @@
 #include "core/nested/choreography.h"
 
 #include "core/nested/boundary_exit.h"
+#include "core/nested/event_injection.h"
 #include "core/nested/guest_nmi.h"
 #include "core/nested/init_sipi.h"
 #include "core/nested/l2_exits.h"
@@ -12,6 +13,7 @@ namespace nvmx {
 
 void Choreography::HandleL2Exit(Vcpu& vcpu, RawExit raw) const {
   std::optional<ReflectableExit> exit = SettleExit(vcpu, std::move(raw));
+  TakeBackChangesForEvent(vcpu);
   if (!exit) return;
   EndWaitForSipi(vcpu);
   if (ExitReasonValue{exit->reason()}.is_vm_entry_failure()) {

@@ -49,6 +49,18 @@ void ChangeBits(Vmcs& vmcs, VmcsField field, uint64_t clear, uint64_t set) {
   if (value != old) vmcs.Write(field, value);
 }
 
+void NoteChange(Vcpu& vcpu, uint64_t ChangedForEvent::*what) {
+  if (!L2Runs(vcpu)) return;
+  vcpu.state.l2_changed_for_event.*what = 1;
+  vcpu.state.l2_changed_for_event.rip = vcpu.ports.vmcs.Read(VmcsField::kGuestRip);
+}
+
+// SDM Vol. 3B, 18.3.1.4 "Single-Step Exception Condition"; 18.4.2: with BTF only branches trap.
+bool SingleSteps(Vmcs& vmcs) {
+  return (vmcs.Read(VmcsField::kGuestRflags) & Rflags::kTf) != 0 &&
+         (vmcs.Read(VmcsField::kGuestIa32Debugctl) & DebugCtl::kBtf) == 0;
+}
+
 // SDM Vol. 3C, 28.2.3 "Information About NMI Unblocking Due to IRET": where an exit without
 // IDT-vectoring information says that an IRET had unblocked NMIs when it met a fault.
 bool IretHasUnblockedNmis(Vmcs& vmcs) {
@@ -93,6 +105,50 @@ bool IsContributory(InterruptionInformation event) {
 bool IsPageFault(InterruptionInformation event) {
   return event.IsHardwareException(Vector::kPageFault) ||
          event.IsHardwareException(Vector::kVirtualization);
+}
+
+// With blocking by STI or by MOV SS and RFLAGS.TF, VM entry wants a single-step trap pending. The
+// exit has dropped the one that was, and delivery of the event drops it again. SDM Vol.
+// 3C, 27.3.1.5 "Checks on Guest Non-Register State", 27.7.3 "Delivery of Pending Debug Exceptions
+// after VM Entry", 28.3.4 "Saving Non-Register State".
+void KeepSingleStepPending(Vmcs& vmcs) {
+  constexpr uint64_t kShadows =
+      Interruptibility::kBlockingBySti | Interruptibility::kBlockingByMovSs;
+  if ((vmcs.Read(VmcsField::kGuestInterruptibilityState) & kShadows) != 0 && SingleSteps(vmcs)) {
+    ChangeBits(vmcs, VmcsField::kGuestPendingDebugExceptions, 0, PendingDebugExceptions::kBs);
+  }
+}
+
+// SDM Vol. 3C, 28.3.3 "Saving RIP, RSP, RFLAGS, and SSP": during delivery of a fault RF is saved as
+// its frame would have it. Of the rest #DB can be a fault too, and then has it from the register.
+bool IsFault(InterruptionInformation event) {
+  return event.type() == InterruptionType::kHardwareException &&
+         !event.IsHardwareException(Vector::kDebug) &&
+         !event.IsHardwareException(Vector::kDoubleFault) &&
+         !event.IsHardwareException(Vector::kMachineCheck);
+}
+
+// Such exits do not tell of an event that was being delivered. SDM Vol. 3C, 28.2.4 "Information for
+// VM Exits During Event Delivery".
+bool EndsInDoubleOrTripleFault(Vmcs& vmcs) {
+  switch (static_cast<ExitReason>(vmcs.Read(VmcsField::kExitReason))) {
+    case ExitReason::kTripleFault:
+      return true;
+    case ExitReason::kExceptionOrNmi:
+      return InterruptionInformation(
+                 static_cast<uint32_t>(vmcs.Read(VmcsField::kVmExitInterruptionInformation)))
+          .IsHardwareException(Vector::kDoubleFault);
+    default:
+      return false;
+  }
+}
+
+void SetResumeFlag(Vcpu& vcpu) {
+  Vmcs& vmcs = vcpu.ports.vmcs;
+  const uint64_t rflags = vmcs.Read(VmcsField::kGuestRflags);
+  if ((rflags & Rflags::kRf) != 0) return;
+  vmcs.Write(VmcsField::kGuestRflags, rflags | Rflags::kRf);
+  NoteChange(vcpu, &ChangedForEvent::resume_flag);
 }
 
 enum class Combination { kSerial, kDoubleFault, kTripleFault };
@@ -178,6 +234,8 @@ void ReinjectVectoredEvent(Vcpu& vcpu) {
   Vmcs& vmcs = vcpu.ports.vmcs;
   const InterruptionInformation event = Vectored(vcpu);
   if (!event.valid()) {
+    // RF is 1 in what the exit saved (28.3.3), so that no instruction breakpoint hits twice.
+    NoteChange(vcpu, &ChangedForEvent::resume_flag);
     if (IretMattersToL1(vcpu) && IretHasUnblockedNmis(vmcs)) {
       ChangeBits(vmcs, VmcsField::kGuestInterruptibilityState, 0, Interruptibility::kBlockingByNmi);
     }
@@ -188,10 +246,39 @@ void ReinjectVectoredEvent(Vcpu& vcpu) {
   // "Checks on Guest Non-Register State".
   if (event.IsNmi()) {
     ChangeBits(vmcs, VmcsField::kGuestInterruptibilityState, Interruptibility::kBlockingByNmi, 0);
+    EndBlockingByStiForNmi(vcpu);
   }
+  // The exit has set RF already.
+  if (IsFault(event)) NoteChange(vcpu, &ChangedForEvent::resume_flag);
+  KeepSingleStepPending(vmcs);
   WriteInjection(
       vmcs, InterruptionInformation(event.value() & ~InterruptionInformation::kNmiUnblocking),
       vmcs.Read(VmcsField::kIdtVectoringErrorCode), vmcs.Read(VmcsField::kVmExitInstructionLength));
+}
+
+void EndBlockingByStiForNmi(Vcpu& vcpu) {
+  Vmcs& vmcs = vcpu.ports.vmcs;
+  const uint64_t state = vmcs.Read(VmcsField::kGuestInterruptibilityState);
+  if ((state & Interruptibility::kBlockingBySti) == 0) return;
+  vmcs.Write(VmcsField::kGuestInterruptibilityState,
+             state & ~uint64_t{Interruptibility::kBlockingBySti});
+  NoteChange(vcpu, &ChangedForEvent::blocking_by_sti);
+}
+
+void TakeBackChangesForEvent(Vcpu& vcpu) {
+  Vmcs& vmcs = vcpu.ports.vmcs;
+  const ChangedForEvent changed = vcpu.state.l2_changed_for_event;
+  if (changed.resume_flag == 0 && changed.blocking_by_sti == 0) return;
+  vcpu.state.l2_changed_for_event = {};
+  if (vmcs.Read(VmcsField::kGuestRip) != changed.rip) return;
+  const InterruptionInformation event = Vectored(vcpu);
+  if (!event.valid() && !EndsInDoubleOrTripleFault(vmcs)) return;
+  if (changed.blocking_by_sti != 0) {
+    ChangeBits(vmcs, VmcsField::kGuestInterruptibilityState, 0, Interruptibility::kBlockingBySti);
+  }
+  if (changed.resume_flag != 0 && !(event.valid() && IsFault(event))) {
+    ChangeBits(vmcs, VmcsField::kGuestRflags, Rflags::kRf, 0);
+  }
 }
 
 void RetireInstruction(Vcpu& vcpu) {
@@ -203,9 +290,7 @@ void RetireInstruction(Vcpu& vcpu) {
   ChangeBits(vmcs, VmcsField::kGuestRflags, Rflags::kRf, 0);
   ChangeBits(vmcs, VmcsField::kGuestInterruptibilityState,
              Interruptibility::kBlockingBySti | Interruptibility::kBlockingByMovSs, 0);
-  // SDM Vol. 3B, 18.3.1.4 "Single-Step Exception Condition"; 18.4.2: with BTF only branches trap.
-  const bool steps = (vmcs.Read(VmcsField::kGuestRflags) & Rflags::kTf) != 0;
-  if (steps && (vmcs.Read(VmcsField::kGuestIa32Debugctl) & DebugCtl::kBtf) == 0) {
+  if (SingleSteps(vmcs)) {
     ChangeBits(vmcs, VmcsField::kGuestPendingDebugExceptions, 0, PendingDebugExceptions::kBs);
   }
 }
@@ -238,7 +323,7 @@ void RaiseFault(Vcpu& vcpu, const VmxOutcome& fault, uint64_t linear) {
   }
   // SDM Vol. 3B, 18.3.1.1 "Instruction-Breakpoint Exception Condition": RF is 1 in the image of
   // RFLAGS that a fault saves.
-  ChangeBits(vmcs, VmcsField::kGuestRflags, 0, Rflags::kRf);
+  SetResumeFlag(vcpu);
   if (L2Runs(vcpu) && L1Intercepts(vcpu, vector, error_code)) {
     ExitToL1WithFault(vcpu, vector, error_code, linear);
     return;

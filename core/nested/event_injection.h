@@ -27,6 +27,15 @@ void InjectEventOfVmcs12(Vcpu& vcpu);
 // called for every exit that is not followed by RetireInstruction(), RaiseFault() or an exit to L1.
 void ReinjectVectoredEvent(Vcpu& vcpu);
 
+// Ends blocking by STI in the guest of the current VMCS, which is about to get an NMI: some
+// processors inject none into it (SDM Vol. 3C, 27.3.1.5), and delivery ends it anyway.
+void EndBlockingByStiForNmi(Vcpu& vcpu);
+
+// L2 has exited, and VMCS02 is current. If the exit found an event undelivered, L2's state becomes
+// what it would be if there had been no exits to L0 (ChangedForEvent). To be called for each exit
+// of L2, before anything of it is handled.
+void TakeBackChangesForEvent(Vcpu& vcpu);
+
 // L0 has performed the instruction with which the guest of the current VMCS exited: moves RIP
 // behind it, ends blocking by STI and MOV SS, and makes pending the debug exception of a single
 // step.

@@ -4,6 +4,7 @@
 // of faults that L0 raises. SDM Vol. 3C, 26.5.2, 27.6, 28.1, 28.2.
 #include "core/nested/event_injection.h"
 
+#include "core/nested/guest_nmi.h"
 #include "core/nested/vmx_instructions.h"
 #include "core/testing/builders.h"
 #include "core/testing/fake_vcpu.h"
@@ -113,7 +114,105 @@ TEST_F(EventInjectionTest, AnInterruptedNmiIsUnblockedFirst) {
   Vectoring(kNmi);
   Reinject();
   EXPECT_EQ(Injection(), kNmi);
-  EXPECT_EQ(Blocking(), Interruptibility::kBlockingBySti);
+  EXPECT_EQ(Blocking(), 0u) << "some processors inject no NMI into blocking by STI";
+}
+
+// SDM Vol. 3C, 27.3.1.5: VM entry refuses TF with such blocking and nothing pending.
+TEST_F(EventInjectionTest, ADebugExceptionThatWasInterruptedInAShadowStaysEnterable) {
+  constexpr uint64_t kDebug = 0x80000301;
+  for (const uint32_t shadow :
+       {Interruptibility::kBlockingBySti, Interruptibility::kBlockingByMovSs}) {
+    RunL2();
+    Vectoring(kDebug);
+    L2().Set<VmcsField::kGuestInterruptibilityState>(shadow);
+    L2().Set<VmcsField::kGuestRflags>(Rflags::kFixed1 | Rflags::kTf);
+    Reinject();
+    EXPECT_EQ(Injection(), kDebug);
+    EXPECT_EQ(L2().Get<VmcsField::kGuestPendingDebugExceptions>(), PendingDebugExceptions::kBs);
+    EXPECT_EQ(Blocking(), shadow) << "L1 sees it if the delivery exits to L1";
+  }
+}
+
+TEST_F(EventInjectionTest, WithoutShadowOrSingleStepNothingBecomesPending) {
+  struct {
+    uint32_t blocking;
+    uint64_t rflags, debugctl;
+  } const kCases[] = {{0, Rflags::kTf, 0},
+                      {Interruptibility::kBlockingBySti, 0, 0},
+                      {Interruptibility::kBlockingBySti, Rflags::kTf, DebugCtl::kBtf}};
+  for (const auto& c : kCases) {
+    RunL2();
+    Vectoring(0x80000301);
+    L2().Set<VmcsField::kGuestInterruptibilityState>(c.blocking);
+    L2().Set<VmcsField::kGuestRflags>(Rflags::kFixed1 | c.rflags);
+    L2().Set<VmcsField::kGuestIa32Debugctl>(c.debugctl);
+    Reinject();
+    EXPECT_EQ(L2().Get<VmcsField::kGuestPendingDebugExceptions>(), 0u);
+  }
+}
+
+// SDM Vol. 3C, 28.3.3, 28.3.4: what L1 sees of an L2 whose event was not delivered.
+TEST_F(EventInjectionTest, ATripleFaultDuringAFaultOfL0sShowsRfAsItWas) {
+  RunL2();
+  Raise(Vector::kGeneralProtection);
+  ASSERT_NE(L2().Get<VmcsField::kGuestRflags>() & Rflags::kRf, 0u);
+  l1_.Exit(ExitReason::kTripleFault);
+  EXPECT_FALSE(l1_.L2Runs());
+  EXPECT_EQ(Vmcs12().Get<VmcsField::kGuestRflags>() & Rflags::kRf, 0u);
+}
+
+TEST_F(EventInjectionTest, ATripleFaultBehindAReinjectedFaultShowsNoRf) {
+  RunL2();
+  Vectoring(0x80000306);
+  L2().Set<VmcsField::kGuestRflags>(Rflags::kFixed1 | Rflags::kRf);
+  Reinject();
+  l1_.Exit(ExitReason::kTripleFault);
+  EXPECT_EQ(Vmcs12().Get<VmcsField::kGuestRflags>(), Rflags::kFixed1);
+}
+
+TEST_F(EventInjectionTest, ATripleFaultOfAnInstructionThatWasTakenUpAgainShowsNoRf) {
+  RunL2();
+  Vectoring(0);
+  L2().Set<VmcsField::kGuestRflags>(Rflags::kFixed1 | Rflags::kRf);
+  Reinject();
+  EXPECT_NE(L2().Get<VmcsField::kGuestRflags>() & Rflags::kRf, 0u);
+  l1_.Exit(ExitReason::kTripleFault);
+  EXPECT_EQ(Vmcs12().Get<VmcsField::kGuestRflags>(), Rflags::kFixed1);
+}
+
+TEST_F(EventInjectionTest, ADoubleFaultExitTakesBackBlockingByStiToo) {
+  UsePin(0);
+  Intercept(Vector::kDoubleFault);
+  RunL2();
+  L2().Set<VmcsField::kGuestInterruptibilityState>(Interruptibility::kBlockingBySti);
+  InjectNmi(l1_.vcpu());
+  L2().Set<VmcsField::kVmExitInterruptionInformation>(0x80000B08);
+  l1_.Exit(ExitReason::kExceptionOrNmi);
+  EXPECT_FALSE(l1_.L2Runs());
+  EXPECT_EQ(Vmcs12().Get<VmcsField::kGuestInterruptibilityState>(),
+            Interruptibility::kBlockingBySti);
+}
+
+TEST_F(EventInjectionTest, ATripleFaultOfTheHandlerShowsItsOwnRf) {
+  RunL2();
+  Raise(Vector::kGeneralProtection);
+  L2().Set<VmcsField::kGuestRip>(0x12345000);
+  l1_.Exit(ExitReason::kTripleFault);
+  EXPECT_NE(Vmcs12().Get<VmcsField::kGuestRflags>() & Rflags::kRf, 0u);
+}
+
+TEST_F(EventInjectionTest, AnNmiThatL0InjectsIntoBlockingByStiLeavesItIfItIsNotDelivered) {
+  UsePin(0);
+  for (const bool delivered : {false, true}) {
+    RunL2();
+    L2().Set<VmcsField::kGuestInterruptibilityState>(Interruptibility::kBlockingBySti);
+    InjectNmi(l1_.vcpu());
+    EXPECT_EQ(Blocking(), 0u);
+    if (delivered) L2().Set<VmcsField::kGuestRip>(0x12345000);
+    l1_.Exit(ExitReason::kTripleFault);
+    EXPECT_EQ(Vmcs12().Get<VmcsField::kGuestInterruptibilityState>(),
+              delivered ? 0u : Interruptibility::kBlockingBySti);
+  }
 }
 
 TEST_F(EventInjectionTest, AnotherInterruptedEventLeavesBlockingAlone) {

@@ -2,6 +2,7 @@
 #include "core/nested/guest_nmi.h"
 
 #include "core/nested/boundary_exit.h"
+#include "core/nested/event_injection.h"
 #include "core/nested/nested_exit.h"
 #include "core/nested/nested_paging.h"
 #include "core/nested/preemption_timer.h"
@@ -126,11 +127,7 @@ bool WaitsForSipi(Vcpu& vcpu) {
 }
 
 void InjectNmi(Vcpu& vcpu) {
-  const uint32_t state = InterruptibilityState(vcpu);
-  if ((state & Interruptibility::kBlockingBySti) != 0) {
-    vcpu.ports.vmcs.Write(VmcsField::kGuestInterruptibilityState,
-                          state & ~Interruptibility::kBlockingBySti);
-  }
+  EndBlockingByStiForNmi(vcpu);
   vcpu.ports.vmcs.Write(VmcsField::kVmEntryInterruptionInformation,
                         InterruptionInformation::Nmi().value());
 }

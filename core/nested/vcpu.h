@@ -38,6 +38,14 @@ struct Vmcs01Inputs {
   friend constexpr bool operator==(const Vmcs01Inputs&, const Vmcs01Inputs&) = default;
 };
 
+// What exits to L0 and L0 itself have changed of L2 for an instruction to be taken up again or an
+// event to be delivered, and what L1 must not see if that ends in a double or triple fault.
+struct ChangedForEvent {
+  uint64_t resume_flag;      // RFLAGS.RF was 0
+  uint64_t blocking_by_sti;  // there was blocking by STI
+  uint64_t rip;              // where L2 stood; its RIP is another once the event is delivered
+};
+
 // Everything L0 remembers about one CPU of L1. Values only: no pointer, no padding, so that two
 // states are the same state exactly if their bytes are equal.
 struct VcpuState {
@@ -74,6 +82,7 @@ struct VcpuState {
   uint64_t l2_blocking_by_nmi;
   // When L1's VMX-preemption timer is 0, in its own ticks; 0 unless L2 runs and L1 uses it.
   uint64_t l2_timer_deadline;
+  ChangedForEvent l2_changed_for_event;
   // The embedding hypervisor withholds guest NMIs.
   uint64_t guest_nmis_masked;
   // L1's CPU is in VMX-abort shutdown: it runs no instruction and takes no event, but L0 still
