@@ -60,8 +60,18 @@ bool DebugExceptionIsDue(Vcpu& vcpu) {
 bool EventGoesFirst(Vcpu& vcpu) { return InjectionPending(vcpu) || DebugExceptionIsDue(vcpu); }
 
 void GiveAway(Vcpu& vcpu, TraceKind how, uint64_t to) {
+  vcpu.state.guest_nmi_is_held = 0;
   vcpu.own.guest_nmis_pending.Add(vcpu.ports.cpu, ~uint64_t{0});
   vcpu.ports.trace.Record(how, to, 0);
+}
+
+// SDM Vol. 3A, 6.7.1 "Handling Multiple NMIs": while one cannot be taken, the next is lost. Returns
+// how many are pending still.
+uint64_t MergeHeld(Vcpu& vcpu, uint64_t pending) {
+  if (pending <= 1) return pending;
+  vcpu.own.guest_nmis_pending.Add(vcpu.ports.cpu, ~uint64_t{0});
+  vcpu.ports.trace.Record(TraceKind::kNmiMergedWhileHeld, 0, 0);
+  return pending - 1;
 }
 
 // An NMI that L1 intercepts leaves L2 at once, unless NMIs are blocked as L1 sees it, or something
@@ -147,16 +157,15 @@ void DeliverPendingGuestNmi(Vcpu& vcpu) {
       SetNmiWindowExiting(vcpu, L2Runs(vcpu) && L1WantsNmiWindow(vcpu));
       return;
     }
+    // One that has been held is held until it is given: what came meanwhile came before that.
+    const uint64_t to_give = vcpu.state.guest_nmi_is_held != 0 ? MergeHeld(vcpu, pending) : pending;
     const bool exits = L2Runs(vcpu) && L1ExitsOnNmi(vcpu);
     if (exits ? TryToExit(vcpu) : TryToInject(vcpu)) {
       // Look again: another may be pending, and after an exit to L1 it is L1 that can take it.
       continue;
     }
-    if (pending > 1) {
-      // SDM Vol. 3A, 6.7.1 "Handling Multiple NMIs": while one cannot be taken, the next is lost.
-      vcpu.own.guest_nmis_pending.Add(vcpu.ports.cpu, ~uint64_t{0});
-      vcpu.ports.trace.Record(TraceKind::kNmiMergedWhileHeld, 0, 0);
-    }
+    MergeHeld(vcpu, to_give);
+    vcpu.state.guest_nmi_is_held = 1;
     return;
   }
 }

@@ -18,7 +18,8 @@ namespace nvmx {
 
 // Gives one pending guest NMI to whoever is about to run: injects it, or makes it a VM exit from L2
 // to L1, or, while it cannot be given, arranges an exit of its own for when it can. Of more than
-// one that cannot be given one stays, as in a processor's latch. Called last before each VM entry,
+// one that cannot be given one stays, as in a processor's latch; and what comes before that one is
+// given merges with it, also if it can be given by then. Called last before each VM entry,
 // after ArmExitsOfL1() if L2 runs; the backend repeats the calls if an NMI is taken between their
 // end and the VM entry.
 void DeliverPendingGuestNmi(Vcpu& vcpu);

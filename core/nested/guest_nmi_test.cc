@@ -175,6 +175,46 @@ TEST_F(GuestNmiTest, OfTwoThatCannotBeGivenOneStays) {
               testing::ElementsAre(TraceEvent{TraceKind::kNmiMergedWhileHeld, 0, 0}));
 }
 
+// The guest can take it now; but the second came while the first was in the latch.
+TEST_F(GuestNmiTest, AnNmiMergesWithOneThatWasHeldUntilTheWindowOpened) {
+  L1().Set<VmcsField::kGuestInterruptibilityState>(kBlocked);
+  Pend(1);
+  Deliver();
+  ASSERT_EQ(Pending(), 1u);
+  L1().Set<VmcsField::kGuestInterruptibilityState>(0);
+  Pend(2);
+  Deliver();
+  EXPECT_EQ(Injection(L1()), kNmi);
+  EXPECT_EQ(Pending(), 0u);
+}
+
+TEST_F(GuestNmiTest, AnNmiThatComesBehindOneThatWasGivenIsKept) {
+  L1().Set<VmcsField::kGuestInterruptibilityState>(kBlocked);
+  Pend(1);
+  Deliver();
+  L1().Set<VmcsField::kGuestInterruptibilityState>(0);
+  Deliver();
+  ASSERT_EQ(Injection(L1()), kNmi);
+  L1().Set<VmcsField::kVmEntryInterruptionInformation>(0);  // delivered, and without blocking
+  Pend(2);
+  Deliver();
+  EXPECT_EQ(Injection(L1()), kNmi);
+  EXPECT_EQ(Pending(), 1u);
+}
+
+TEST_F(GuestNmiTest, OneThatWasHeldInL1ExitsFromL2Once) {
+  UseMode(Mode::kVirtualNmis);
+  EnterWithPendingNmi();
+  ExpectNmiExitToL1();
+  L1().Set<VmcsField::kGuestInterruptibilityState>(kBlocked);
+  Pend(1);
+  Deliver();
+  Pend(2);
+  l1_.Exit(ExitReason::kVmresume);
+  ExpectNmiExitToL1();
+  EXPECT_EQ(Pending(), 0u);
+}
+
 TEST_F(GuestNmiTest, ACpuThatWaitsForASipiIsGivenNoNmi) {
   L1().Set<VmcsField::kGuestActivityState>(static_cast<uint64_t>(ActivityState::kWaitForSipi));
   Pend(1);

@@ -83,6 +83,8 @@ struct VcpuState {
   // When L1's VMX-preemption timer is 0, in its own ticks; 0 unless L2 runs and L1 uses it.
   uint64_t l2_timer_deadline;
   ChangedForEvent l2_changed_for_event;
+  // The guest that was entered last could not take the NMI that is pending for it.
+  uint64_t guest_nmi_is_held;
   // The embedding hypervisor withholds guest NMIs.
   uint64_t guest_nmis_masked;
   // L1's CPU is in VMX-abort shutdown: it runs no instruction and takes no event, but L0 still

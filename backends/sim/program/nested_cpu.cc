@@ -152,6 +152,9 @@ CpuEnd NestedCpu::EndOfRun() const {
 // --- Platform
 
 void NestedCpu::RunRoot() {
+  // Where the exit has left NMIs unblocked, one that is latched comes before L0's first
+  // instruction.
+  TakeNmiInRoot();
   vcpu_state_.registers = processor().state().registers;
   vcpu_state_.cr2 = processor().state().cr2;
   HandleVmExit(vcpu_, RawExit::FromHardware(processor().Current()));
