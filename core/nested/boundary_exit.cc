@@ -1,9 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "core/nested/boundary_exit.h"
 
+#include "core/nested/entry_surroundings.h"
 #include "core/nested/guest_nmi.h"
 #include "core/nested/preemption_timer.h"
 #include "core/vmx/controls.h"
+#include "core/vmx/interruptibility.h"
 
 namespace nvmx {
 namespace {
@@ -68,13 +70,34 @@ void ExitBehindInstruction(Vcpu& vcpu) {
   }
 }
 
+bool TprThresholdExitIsDue(Vcpu& vcpu) {
+  constexpr unsigned kClassShift = 4;
+  constexpr uint64_t kThreshold = 0xF;
+  constexpr uint64_t kPrimary =
+      PrimaryProcessorBased::kUseTprShadow | PrimaryProcessorBased::kActivateSecondaryControls;
+  Vmcs& vmcs = vcpu.ports.vmcs;
+  // Those of VMCS02: it may have to go without the virtual-APIC page.
+  if ((vmcs.Read(VmcsField::kPrimaryProcessorBasedControls) & kPrimary) != kPrimary ||
+      (vmcs.Read(VmcsField::kSecondaryProcessorBasedControls) &
+       Secondary::kVirtualizeApicAccesses) == 0) {
+    return false;
+  }
+  const auto activity = static_cast<ActivityState>(vmcs.Read(VmcsField::kGuestActivityState));
+  return (activity == ActivityState::kActive || activity == ActivityState::kHlt) &&
+         ReadVtpr(vcpu) >> kClassShift < (vmcs.Read(VmcsField::kTprThreshold) & kThreshold);
+}
+
 bool IsExitOfL0(Vcpu& vcpu, ExitReason reason) {
+  // L1's own at that boundary come behind the INIT. SDM Vol. 3C, 26.5.1 "VMX-Preemption Timer",
+  // 26.5.2 "Monitor Trap Flag".
+  const bool init_goes_first = vcpu.state.init_latched != 0;
   switch (reason) {
     case ExitReason::kNmiWindow:
-      return !L1WantsNmiWindow(vcpu);
+      return !L1WantsNmiWindow(vcpu) || init_goes_first;
     case ExitReason::kVmxPreemptionTimerExpired:
-      return !PreemptionTimerHasExpired(vcpu);
+      return !PreemptionTimerHasExpired(vcpu) || init_goes_first;
     case ExitReason::kMonitorTrapFlag:
+      if (init_goes_first) return true;
       // L1 can also inject one, with the control at 0: then L0 has not set it either.
       return !L1UsesMonitorTrapFlag(vcpu) && MonitorTrapFlagIsOn(vcpu);
     default:

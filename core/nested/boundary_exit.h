@@ -26,6 +26,11 @@ void ExitBehindEvent(Vcpu& vcpu);
 // L2 exits behind its next instruction. On a CPU without monitor trap flag it is the NMI window.
 void ExitBehindInstruction(Vcpu& vcpu);
 
+// Whether VM entry into L2 with VMCS02, which is current, is followed at once by an exit for the
+// TPR threshold. It precedes INIT and NMIs. SDM Vol. 3C, 27.7.7 "VM Exits Induced by the TPR
+// Threshold".
+bool TprThresholdExitIsDue(Vcpu& vcpu);
+
 // Whether an exit of L2 with this reason is one that only L0 asked for: an NMI window, the timer or
 // the monitor trap flag. Nothing remains to be done for it but what precedes each VM entry.
 bool IsExitOfL0(Vcpu& vcpu, ExitReason reason);

@@ -44,17 +44,20 @@ constexpr FieldSet kSegments = {NVMX_SEGMENT(Es),
 
 }  // namespace
 
-EntrySurroundings ReadEntrySurroundings(Vcpu& vcpu) {
+uint8_t ReadVtpr(Vcpu& vcpu) {
   constexpr uint64_t kVtprOffset = 0x80;
+  return ReadOnPage(vcpu, vcpu.state.vmcs12.Get<VmcsField::kVirtualApicAddress>(), kVtprOffset,
+                    uint8_t{0});
+}
+
+EntrySurroundings ReadEntrySurroundings(Vcpu& vcpu) {
   const VmcsImage& v = vcpu.state.vmcs12;
   EntrySurroundings e;
   e.segments_are_as_l2_left_them = !vcpu.state.vmcs02_stale.Intersects(kSegments);
   if (!e.segments_are_as_l2_left_them) CompleteVmcs12(vcpu);
   e.l1_in_ia32e_mode = (vcpu.ports.vmcs.Read(VmcsField::kGuestIa32Efer) & Efer::kLma) != 0;
   e.current_vmcs = vcpu.state.current_vmcs;
-  if (HasPrimary(v, PrimaryProcessorBased::kUseTprShadow)) {
-    e.vtpr = ReadOnPage(vcpu, v.Get<VmcsField::kVirtualApicAddress>(), kVtprOffset, e.vtpr);
-  }
+  if (HasPrimary(v, PrimaryProcessorBased::kUseTprShadow)) e.vtpr = ReadVtpr(vcpu);
   if (HasLinkedVmcs(v)) {
     e.linked_revision =
         ReadOnPage(vcpu, v.Get<VmcsField::kVmcsLinkPointer>(), 0, e.linked_revision);

@@ -33,6 +33,9 @@ struct EntrySurroundings {
 // sees is changed.
 EntrySurroundings ReadEntrySurroundings(Vcpu& vcpu);
 
+// The VTPR of L2, whose VMCS12 uses the TPR shadow.
+uint8_t ReadVtpr(Vcpu& vcpu);
+
 }  // namespace nvmx
 
 #endif  // NVMX_CORE_NESTED_ENTRY_SURROUNDINGS_H_

@@ -36,12 +36,14 @@ bool BlockedUntilL2Exits(const Vcpu& vcpu) {
 
 bool IsBlockedBy(Vcpu& vcpu, uint32_t bits) { return (InterruptibilityState(vcpu) & bits) != 0; }
 
-// Whether an exit that L1 asked for is due before an NMI. SDM Vol. 3C, 26.5.1 "VMX-Preemption
-// Timer", 27.7.6 "NMI-Window Exiting".
+// Whether an exit that L1 asked for is due before an NMI. SDM Vol. 3C, 26.2 "Other Causes of VM
+// Exits", 26.5.1 "VMX-Preemption Timer", 27.7.6 "NMI-Window Exiting".
 bool ExitOfL1IsDue(Vcpu& vcpu) {
-  if (PreemptionTimerHasExpired(vcpu)) return true;
-  return L1WantsNmiWindow(vcpu) &&
-         !IsBlockedBy(vcpu, Interruptibility::kBlockingByNmi | Interruptibility::kBlockingByMovSs);
+  constexpr uint32_t kBlocking = Interruptibility::kBlockingByNmi |
+                                 Interruptibility::kBlockingByMovSs |
+                                 Interruptibility::kBlockingBySti;
+  return TprThresholdExitIsDue(vcpu) || PreemptionTimerHasExpired(vcpu) ||
+         (L1WantsNmiWindow(vcpu) && !IsBlockedBy(vcpu, kBlocking));
 }
 
 // A debug exception that the VM entry delivers, unless it injects an event instead. SDM Vol. 3C,
@@ -97,12 +99,16 @@ bool TryToExit(Vcpu& vcpu) {
 
 // An NMI that L1 does not intercept goes to whoever runs, as soon as the window opens.
 bool TryToInject(Vcpu& vcpu) {
-  constexpr uint32_t kBlocking =
-      Interruptibility::kBlockingByNmi | Interruptibility::kBlockingByMovSs;
-  const bool waits = IsBlockedBy(vcpu, kBlocking) || EventGoesFirst(vcpu) ||
-                     (L2Runs(vcpu) && PreemptionTimerHasExpired(vcpu));
+  const bool by_nmi = IsBlockedBy(vcpu, Interruptibility::kBlockingByNmi);
+  const bool by_mov_ss = IsBlockedBy(vcpu, Interruptibility::kBlockingByMovSs);
+  const bool waits =
+      by_nmi || by_mov_ss || EventGoesFirst(vcpu) || (L2Runs(vcpu) && ExitOfL1IsDue(vcpu));
   if (waits || WaitsForSipi(vcpu)) {
     SetNmiWindowExiting(vcpu, !WaitsForSipi(vcpu));
+    // An STI would keep the window closed for longer than it holds back NMIs.
+    if (L2Runs(vcpu) && by_mov_ss && !by_nmi && !InjectionPending(vcpu)) {
+      ExitBehindInstruction(vcpu);
+    }
     return false;
   }
   GiveAway(vcpu, TraceKind::kNmiInjected, static_cast<uint64_t>(vcpu.ports.vmcs.Current()));

@@ -20,6 +20,7 @@ namespace {
 
 constexpr uint32_t kNmi = 0x80000202;
 constexpr uint32_t kBlocked = Interruptibility::kBlockingByNmi;
+constexpr uint64_t kVirtualApicPage = 0x7000;
 
 // How L1 runs L2: with neither NMI control, with "NMI exiting", or with "virtual NMIs" as well.
 enum class Mode { kNeither, kNmiExiting, kVirtualNmis };
@@ -76,6 +77,19 @@ class GuestNmiTest : public testing::Test {
     v_.Set<VmcsField::kPinBasedControls>(v_.Get<VmcsField::kPinBasedControls>() |
                                          PinBased::kActivateVmxPreemptionTimer);
     v_.Set<VmcsField::kVmxPreemptionTimerValue>(value);
+  }
+  // The threshold is compared behind the entry only with "virtualize APIC accesses".
+  void UseTprThreshold(uint32_t threshold) {
+    v_.Set<VmcsField::kPrimaryProcessorBasedControls>(
+        v_.Get<VmcsField::kPrimaryProcessorBasedControls>() | PrimaryProcessorBased::kUseTprShadow |
+        PrimaryProcessorBased::kActivateSecondaryControls);
+    v_.Set<VmcsField::kSecondaryProcessorBasedControls>(Secondary::kVirtualizeApicAccesses);
+    v_.Set<VmcsField::kVirtualApicAddress>(kVirtualApicPage);
+    v_.Set<VmcsField::kApicAccessAddress>(kVirtualApicPage + kPageSize);
+    v_.Set<VmcsField::kTprThreshold>(threshold);
+  }
+  void SetVtpr(uint8_t value) {
+    ASSERT_TRUE(l1_.memory.WriteValue(GuestPhysicalAddress{kVirtualApicPage + 0x80}, value));
   }
   // L1, which blocks NMIs and has one pending, enters L2.
   void EnterWithPendingNmi() {
@@ -405,6 +419,74 @@ TEST_F(GuestNmiTest, BlockingByMovSsHoldsTheNmiBackForOneInstruction) {
   EXPECT_FALSE(Window(L2()));
   L2().Set<VmcsField::kGuestInterruptibilityState>(0);
   l1_.Exit(ExitReason::kMonitorTrapFlag);
+  ExpectNmiExitToL1();
+}
+
+// The window would stay closed behind an STI, which holds back no NMI.
+TEST_F(GuestNmiTest, BlockingByMovSsHoldsAnInjectionBackForOneInstruction) {
+  RunL2(Mode::kNeither);
+  L2().Set<VmcsField::kGuestInterruptibilityState>(Interruptibility::kBlockingByMovSs);
+  Pend(1);
+  Deliver();
+  EXPECT_TRUE(MonitorTrapFlag(L2()));
+  L2().Set<VmcsField::kGuestInterruptibilityState>(Interruptibility::kBlockingBySti);
+  l1_.Exit(ExitReason::kMonitorTrapFlag);
+  EXPECT_EQ(Injection(L2()), kNmi);
+}
+
+TEST_F(GuestNmiTest, AnMtfExitThatL1InjectsIntoBlockingByMovSsIsL1s) {
+  RunL2(Mode::kNeither);
+  L2().Set<VmcsField::kGuestInterruptibilityState>(Interruptibility::kBlockingByMovSs);
+  L2().Set<VmcsField::kVmEntryInterruptionInformation>(
+      InterruptionInformation::MonitorTrapFlag().value());
+  Pend(1);
+  Deliver();
+  EXPECT_FALSE(MonitorTrapFlag(L2()));
+  l1_.Exit(ExitReason::kMonitorTrapFlag);
+  EXPECT_FALSE(l1_.L2Runs());
+  EXPECT_EQ(Vmcs12().Get<VmcsField::kExitReason>(), 37u);
+}
+
+TEST_F(GuestNmiTest, WithNmisBlockedBesideMovSsTheWindowIsEnough) {
+  RunL2(Mode::kNeither);
+  L2().Set<VmcsField::kGuestInterruptibilityState>(kBlocked | Interruptibility::kBlockingByMovSs);
+  Pend(1);
+  Deliver();
+  EXPECT_FALSE(MonitorTrapFlag(L2()));
+  EXPECT_TRUE(Window(L2()));
+}
+
+// SDM Vol. 3C, 26.2 "Other Causes of VM Exits": blocking by STI shuts the window.
+TEST_F(GuestNmiTest, BlockingByStiShutsTheWindowAndNotTheNmi) {
+  AskForNmiWindow();
+  RunL2(Mode::kVirtualNmis);
+  L2().Set<VmcsField::kGuestInterruptibilityState>(Interruptibility::kBlockingBySti);
+  Pend(1);
+  Deliver();
+  ExpectNmiExitToL1();
+}
+
+// SDM Vol. 3C, 27.7.7 "VM Exits Induced by the TPR Threshold".
+TEST_F(GuestNmiTest, AnExitForTheTprThresholdGoesBeforeTheNmi) {
+  UseTprThreshold(2);
+  for (Mode mode : {Mode::kNeither, Mode::kVirtualNmis}) {
+    SetVtpr(0x10);
+    RunL2(mode);
+    Pend(1);
+    Deliver();
+    EXPECT_TRUE(l1_.L2Runs());
+    EXPECT_EQ(Injection(L2()), 0u);
+    EXPECT_EQ(Pending(), 1u);
+    l1_.Exit(ExitReason::kTprBelowThreshold);
+    EXPECT_FALSE(l1_.L2Runs());
+    EXPECT_EQ(Vmcs12().Get<VmcsField::kExitReason>(), 43u);
+    EXPECT_EQ(Injection(L1()), kNmi);
+    L1().Set<VmcsField::kVmEntryInterruptionInformation>(0);
+  }
+  SetVtpr(0x20);
+  RunL2(Mode::kVirtualNmis);
+  Pend(1);
+  Deliver();
   ExpectNmiExitToL1();
 }
 

@@ -132,13 +132,15 @@ void DeliverLatchedInit(Vcpu& vcpu) {
     case VmxOperation::kRoot:
       return;
     case VmxOperation::kNonRoot:
-      // INIT is blocked in wait-for-SIPI. Else it comes behind an event that the entry delivers,
-      // and before a pending MTF VM exit. SDM Vol. 3C, 26.2 "Other Causes of VM Exits", 26.5.2.
+      // INIT is blocked in wait-for-SIPI. Else it comes behind an event that the entry delivers and
+      // an exit for the TPR threshold, and before a pending MTF VM exit. SDM Vol. 3C, 26.2 "Other
+      // Causes of VM Exits", 26.5.2, 27.7.7.
       if (WaitsForSipi(vcpu)) return;
       if (DeliversAnEvent(vcpu)) {
         ExitBehindEvent(vcpu);
         return;
       }
+      if (TprThresholdExitIsDue(vcpu)) return;
       state.init_latched = 0;
       ReflectInit(vcpu);
       return;

@@ -54,6 +54,41 @@ TEST_F(InitSipiTest, AnEventThatL1InjectsGoesFirstAndNothingElse) {
   ExpectInitExit();
 }
 
+// SDM Vol. 3C, 26.5.2 "Monitor Trap Flag": INIT has priority over the exit that is pending.
+TEST_F(InitSipiTest, ExitsOfL1sBehindTheEventComeBehindInit) {
+  v_.Set<VmcsField::kPrimaryProcessorBasedControls>(
+      v_.Get<VmcsField::kPrimaryProcessorBasedControls>() |
+      PrimaryProcessorBased::kMonitorTrapFlag);
+  v_.Set<VmcsField::kPinBasedControls>(v_.Get<VmcsField::kPinBasedControls>() |
+                                       PinBased::kActivateVmxPreemptionTimer);
+  for (const ExitReason reason :
+       {ExitReason::kMonitorTrapFlag, ExitReason::kVmxPreemptionTimerExpired}) {
+    Inject(InterruptionInformation::ExternalInterrupt(0x21));
+    EnterWithInit();
+    ASSERT_TRUE(l1_.L2Runs());
+    l1_.Exit(reason);
+    ExpectInitExit();
+  }
+}
+
+// SDM Vol. 3C, 27.7.7 "VM Exits Induced by the TPR Threshold".
+TEST_F(InitSipiTest, AnExitForTheTprThresholdGoesFirst) {
+  constexpr uint64_t kPage = 0x7000;
+  v_.Set<VmcsField::kPrimaryProcessorBasedControls>(
+      v_.Get<VmcsField::kPrimaryProcessorBasedControls>() | PrimaryProcessorBased::kUseTprShadow |
+      PrimaryProcessorBased::kActivateSecondaryControls);
+  v_.Set<VmcsField::kSecondaryProcessorBasedControls>(Secondary::kVirtualizeApicAccesses);
+  v_.Set<VmcsField::kVirtualApicAddress>(kPage);
+  v_.Set<VmcsField::kApicAccessAddress>(kPage + kPageSize);
+  v_.Set<VmcsField::kTprThreshold>(2);
+  EnterWithInit();
+  ASSERT_TRUE(l1_.L2Runs());
+  l1_.Exit(ExitReason::kTprBelowThreshold);
+  EXPECT_FALSE(l1_.L2Runs());
+  EXPECT_EQ(l1_.state.vmcs12.Get<VmcsField::kExitReason>(), 43u);
+  EXPECT_EQ(l1_.state.init_latched, 1u);
+}
+
 TEST_F(InitSipiTest, InitComesBeforeAPendingMtfExitAndAPendingDebugException) {
   Inject(InterruptionInformation::MonitorTrapFlag());
   v_.Set<VmcsField::kGuestPendingDebugExceptions>(PendingDebugExceptions::kBs);
