@@ -154,16 +154,22 @@ Interpreter::Place Interpreter::Settled(Place place, uint64_t scratch) const {
 }
 
 void Interpreter::Settle(GuestCpu& cpu) {
-  const std::optional<Place> place = PlaceOf(cpu.Rip());
-  if (!place || place->operation >= Code(place->level).size()) return;
-  const Place settled = Settled(*place, cpu.ScratchRegister());
-  if (settled == *place) return;
-  cpu.Jump(OperationAddress(CodeBase(settled.level), settled.operation) +
-           settled.slot * kInstructionBytes);
+  const uint64_t rip = cpu.Rip();
+  const uint64_t settled = SettledRip(rip, cpu.ScratchRegister());
+  if (settled != rip) cpu.Jump(settled);
+}
+
+uint64_t Interpreter::SettledRip(uint64_t rip, uint64_t scratch) {
+  const std::optional<Place> place = PlaceOf(rip);
+  if (!place || place->operation >= Code(place->level).size()) return rip;
+  const Place settled = Settled(*place, scratch);
+  if (settled == *place) return rip;
   if (settled.operation == Code(settled.level).size()) {
     log_.Append(
         {.kind = ObservationKind::kDone, .level = settled.level, .operation = settled.operation});
   }
+  return OperationAddress(CodeBase(settled.level), settled.operation) +
+         settled.slot * kInstructionBytes;
 }
 
 InstructionEnd Interpreter::RunInstruction(GuestCpu& cpu, const Place& place) {

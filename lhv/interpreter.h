@@ -39,6 +39,10 @@ class Interpreter {
   // True if Step() would execute something there: code of L1 or L2, or a handler.
   bool HasInstructionAt(uint64_t rip) const;
 
+  // Where execution goes on from `rip`, behind an instruction that has completed: there, or further
+  // on if there is nothing to execute. Logs what passes.
+  uint64_t SettledRip(uint64_t rip, uint64_t scratch);
+
  private:
   // An address in the code of L1 or L2.
   struct Place {

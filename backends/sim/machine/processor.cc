@@ -107,13 +107,19 @@ InstructionEnd Processor::Execute(const Instruction& instruction) {
   const bool entered_l2 = level_before == 1 && level() == 2;
   const bool same_level = level() == level_before;
   const bool event_follows = same_level && delivered_from_ == next;
+  // L0 may have performed an instruction of L2, and then have left L2 for an event that was due.
+  const VmcsImage& vmcs02 = state_.vmcs[static_cast<size_t>(VmcsRole::kVmcs02)].fields;
+  const bool left_behind_it = !options_.native && level_before == 2 && level() == 1 &&
+                              vmcs02.Get<VmcsField::kGuestRip>() == next;
+  const uint64_t flags =
+      left_behind_it ? vmcs02.Get<VmcsField::kGuestRflags>() : state_.switched.rflags;
   InstructionEnd end;
-  end.completed =
-      entered_l2 || (same_level && Rip() == next) || event_follows || outcome == Outcome::kReturned;
+  end.completed = entered_l2 || (same_level && Rip() == next) || event_follows || left_behind_it ||
+                  outcome == Outcome::kReturned;
   end.diverted = Rip() != next || !same_level;
   // After a VM entry the flags are those of L2; the instruction itself succeeded.
-  end.carry = !entered_l2 && (state_.switched.rflags & Rflags::kCf) != 0;
-  end.zero = !entered_l2 && (state_.switched.rflags & Rflags::kZf) != 0;
+  end.carry = !entered_l2 && (flags & Rflags::kCf) != 0;
+  end.zero = !entered_l2 && (flags & Rflags::kZf) != 0;
   if (end.completed) {
     end.value = ResultOf(instruction);
     if (!enters) AdvanceTime(before.non_root && same_level);

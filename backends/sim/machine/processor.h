@@ -36,6 +36,9 @@ class Platform {
   virtual void SendIpi(uint64_t interrupt_command) = 0;
   // A VM entry of L0's failed. Never L1's doing: L0 checks what L1 wants before.
   virtual void EntryRefused(const char* rule) = 0;
+  // The EPT pointer by which an L0 translates what L2 accesses, if it uses one that is not that of
+  // the current VMCS.
+  virtual std::optional<uint64_t> EptPointerOfL2() const { return std::nullopt; }
 
  protected:
   ~Platform() = default;

@@ -196,7 +196,10 @@ uint64_t Processor::OperandResult() const {
   if (instruction_operand_.in_register) return Register(*instruction_operand_.in_register);
   uint64_t value = 0;
   const MemoryOperand& place = instruction_operand_.place;
-  PeekData(SegmentBase(place.segment) + place.offset, std::as_writable_bytes(std::span(&value, 1)));
+  TranslationContext context = Context();
+  if (const std::optional<uint64_t> eptp = platform_.EptPointerOfL2()) context.eptp = *eptp;
+  mmu_.Peek(context, SegmentBase(place.segment) + place.offset,
+            std::as_writable_bytes(std::span(&value, 1)));
   return value;
 }
 

@@ -7,9 +7,12 @@
 
 #include "absl/strings/str_cat.h"
 #include "backends/sim/machine/initial_state.h"
+#include "core/nested/entry_conditions.h"
 #include "core/nested/hypervisor.h"
 #include "core/nested/offered_capabilities.h"
 #include "core/nested/vmcs02.h"
+#include "core/nested/vmcs12.h"
+#include "core/vmx/controls.h"
 
 namespace nvmx::sim {
 
@@ -161,6 +164,25 @@ void NestedCpu::RunRoot() {
   processor().state().registers = vcpu_state_.registers;
   processor().state().cr2 = vcpu_state_.cr2;
   processor().EnterGuest();
+}
+
+// L2's operands are looked at through the EPT that L1 made: EPT02 has no more of it than L2 itself
+// has accessed.
+std::optional<uint64_t> NestedCpu::EptPointerOfL2() const {
+  const VmcsImage& v = vcpu_state_.vmcs12;
+  if (vcpu_state_.operation != VmxOperation::kNonRoot || !HasSecondary(v, Secondary::kEnableEpt)) {
+    return std::nullopt;
+  }
+  return v.Get<VmcsField::kEptPointer>();
+}
+
+// L0 may have performed the instruction, and then have left L2 for an event that was due. A
+// processor has an instruction boundary between the two, where the program goes on to its next
+// operation.
+void NestedCpu::LeftL2(lhv::Interpreter& interpreter) {
+  const uint64_t rip = vcpu_state_.vmcs12.Get<VmcsField::kGuestRip>();
+  const uint64_t settled = interpreter.SettledRip(rip, processor().ScratchRegister());
+  if (settled != rip) WriteVmcs12(vcpu_, VmcsField::kGuestRip, settled);
 }
 
 void NestedCpu::EntryRefused(const char* rule) {

@@ -91,8 +91,10 @@ class NestedCpu final : public ProgramCpu,
   void TakeNmiInRoot();
   [[noreturn]] void StopL0(const std::string& defect);
 
+  void LeftL2(lhv::Interpreter& interpreter) override;
   // Platform
   void RunRoot() override;
+  std::optional<uint64_t> EptPointerOfL2() const override;
   void EntryRefused(const char* rule) override;
   // Cpu
   CpuIndex Index() const override { return index(); }

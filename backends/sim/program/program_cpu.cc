@@ -30,7 +30,9 @@ bool ProgramCpu::Turn() {
   bool moved = false;
   for (int events = 0; events < kMostEventsInARow && TakeEvent(); ++events) moved = true;
   if (!processor_.IsActive()) return moved;
+  const unsigned level = processor_.level();
   if (interpreter_->Step(processor_) != lhv::StepResult::kRan) return moved;
+  if (level == 2 && processor_.level() == 1) LeftL2(*interpreter_);
   ++steps_;
   return true;
 }

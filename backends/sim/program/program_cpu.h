@@ -71,6 +71,8 @@ class ProgramCpu : protected Platform, private lhv::ObservationLog {
   uint32_t index() const { return index_; }
   // Takes one event if one is due.
   bool TakeEvent();
+  // An instruction of L2's has ended in L1.
+  virtual void LeftL2(lhv::Interpreter&) {}
 
  private:
   Signals SignalsNow() const;
