@@ -197,6 +197,39 @@ TEST(ExplanationTextTest, OfADifferenceNamesTheLastRefusedEntryBeforeIt) {
                         "GuestRflagsReservedBits"));
 }
 
+// L2's second operation lies on a page that L0 has to map.
+TEST(DeclaredDifferencesTest, AnExitToL0EndsWhatMonitorHasArmed) {
+  Comparer comparer(1);
+  Comparison comparison;
+  const auto compare = [&](const std::string& between) {
+    comparer.Compare(MustAssemble(R"(
+name: MONITOR and MWAIT
+cpus:
+  - memory:
+      vmxon: {bytes: 4096}
+      vmcs: {bytes: 4096}
+      data: {bytes: 4096}
+      ept: {ept: {identity: 1G, map: [{at: 0x20000000, count: 4}]}}
+    setup:
+      - enter_vmx: vmxon
+      - baseline_vmcs: vmcs
+      - use_ept: ept
+      - add_controls: {primary: [MWAIT_EXITING]}
+    run:
+      - vmlaunch: {observe: [exit_reason, exit_qualification]}
+    l2:
+      - )" + between + R"(
+      - mwait
+)"),
+                     comparison);
+  };
+  compare("monitor: data");
+  EXPECT_EQ(comparison.likeness, Likeness::kDeclared);
+  EXPECT_EQ(comparison.declared, "monitor");
+  compare("nop");
+  EXPECT_EQ(comparison.likeness, Likeness::kSame);
+}
+
 TEST(DeclaredDifferencesTest, EachHasAReasonAndANameOfItsOwn) {
   for (const DeclaredDifference& row : AllDeclaredDifferences()) {
     EXPECT_GT(std::string(row.reason).size(), 20u) << row.name;

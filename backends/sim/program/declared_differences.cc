@@ -2,6 +2,8 @@
 #include "backends/sim/program/declared_differences.h"
 
 #include "backends/sim/machine/l0_memory.h"
+#include "core/vmx/exit_reason.h"
+#include "core/vmx/vmcs_field.h"
 #include "core/x86/exception.h"
 
 namespace nvmx::sim {
@@ -28,6 +30,23 @@ bool IsAccessToL0Memory(const lhv::GuestProgram& program, const Comparison& comp
     }
   }
   return false;
+}
+
+// The exits of an MWAIT, of which only one says that the monitoring was armed.
+bool IsDisarmedMonitor(const lhv::GuestProgram&, const Comparison& comparison) {
+  const Difference& d = *comparison.difference;
+  const auto is_qualification = [](const std::optional<lhv::Observation>& o, uint64_t value) {
+    return o && o->kind == lhv::ObservationKind::kVmExit &&
+           o->selector == Encoding(VmcsField::kExitQualification) && o->value == value;
+  };
+  if (!is_qualification(d.reference, 1) || !is_qualification(d.nested, 0) || d.position == 0) {
+    return false;
+  }
+  // What is observed of an exit begins with its reason.
+  const lhv::Observation& reason = comparison.keep.cpus[d.cpu].log[d.position - 1];
+  return reason.kind == lhv::ObservationKind::kVmExit &&
+         reason.selector == Encoding(VmcsField::kExitReason) &&
+         reason.value == static_cast<uint64_t>(ExitReason::kMwait);
 }
 
 constexpr DeclaredDifference kRows[] = {
