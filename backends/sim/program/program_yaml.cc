@@ -212,13 +212,23 @@ std::string Block(const lhv::MemoryBlock& block) {
                       absl::StrJoin(words, ", "), "]}\n");
 }
 
+bool IsVmEntry(const Operation& operation) {
+  return operation.kind == OperationKind::kVmlaunch || operation.kind == OperationKind::kVmresume;
+}
+
 std::string Section(const char* name, const Writer& writer,
                     const std::vector<Operation>& operations, size_t begin, size_t end) {
   if (begin == end) return "";
+  const bool of_l1 = std::string_view(name) != "l2";
   std::string text = absl::StrCat("    ", name, ":\n");
   for (size_t at = begin; at < end; ++at) {
     // The assembler puts it before each VM entry.
     if (operations[at].kind == OperationKind::kSetHostRip) continue;
+    if (of_l1 && IsVmEntry(operations[at]) &&
+        (at == begin || operations[at - 1].kind != OperationKind::kSetHostRip)) {
+      absl::StrAppend(&text, "      - ", NameOf(operations[at].kind), ": {keep_host_rip: true}\n");
+      continue;
+    }
     absl::StrAppend(&text, writer.Line(operations[at]));
   }
   return text;

@@ -14,6 +14,9 @@ namespace {
 using lhv::Operation;
 using lhv::OperationKind;
 
+// Latched while L1 runs, which is in VMX root operation.
+constexpr Operation kInitToSelf{.kind = OperationKind::kSendInit, .selector = lhv::kToSelf};
+
 // Right ones mostly; the types and vectors that go together.
 uint32_t SomeInterruption(Random& random) {
   using enum InterruptionType;
@@ -80,6 +83,7 @@ void AddWindows(Random& random, ProgramBuilder& builder) {
 }
 
 Operation SomeEventOfL2(Random& random) {
+  if (random.OneIn(24)) return kInitToSelf;
   switch (random.Below(10)) {
     case 0:
       return {.kind = OperationKind::kSti};
@@ -148,6 +152,8 @@ void AddEvents(Random& random, ProgramBuilder& builder) {
   const uint64_t steps = random.Between(1, 6);
   for (uint64_t i = 0; i < steps; ++i) builder.L2(SomeEventOfL2(random));
   if (random.OneIn(3)) Inject(random, builder, 1);
+  if (random.OneIn(12)) builder.Prelude(kInitToSelf);
+  if (random.OneIn(24)) builder.BeforeEntry(1, kInitToSelf);
   builder.WantRounds(random.Between(1, 5));
 }
 

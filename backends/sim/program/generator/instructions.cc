@@ -2,6 +2,7 @@
 //
 // Instructions of L1 and of L2, whatever else the program is about.
 #include "backends/sim/program/generator/topics.h"
+#include "core/vmx/controls.h"
 #include "core/x86/address.h"
 #include "core/x86/control_registers.h"
 #include "core/x86/msr.h"
@@ -75,6 +76,12 @@ Operation SomeInstruction(Random& random) {
       return {.kind = OperationKind::kMovFromCr,
               .selector = random.Of({uint32_t{0}, uint32_t{2}, uint32_t{3}, uint32_t{4}, uint32_t{8}})};
     case 8:
+      if (random.OneIn(4)) {
+        return {.kind = OperationKind::kMovToCr,
+                .selector = 3,
+                .value = random.OneIn(8) ? random.Awkward(64)
+                                         : lhv::WindowOf(0) + lhv::kPageTableOffset};
+      }
       return {.kind = OperationKind::kMovToCr,
               .selector = random.Of({uint32_t{2}, uint32_t{8}, uint32_t{8}, uint32_t{0}, uint32_t{4}}),
               .value = random.OneIn(4) ? random.Awkward(64)
@@ -122,8 +129,76 @@ Operation SomeInstruction(Random& random) {
   }
 }
 
+// What makes an instruction of L2 exit, and what lets L2 have it at all.
+struct ControlOfInstruction {
+  OperationKind kind;
+  VmcsField field;
+  uint64_t bits;
+};
+using Primary = PrimaryProcessorBased;
+constexpr VmcsField kPrimary = VmcsField::kPrimaryProcessorBasedControls;
+constexpr VmcsField kSecondary = VmcsField::kSecondaryProcessorBasedControls;
+constexpr ControlOfInstruction kExiting[] = {
+    {OperationKind::kHlt, kPrimary, Primary::kHltExiting},
+    {OperationKind::kInvlpg, kPrimary, Primary::kInvlpgExiting},
+    {OperationKind::kInvpcid, kPrimary, Primary::kInvlpgExiting},
+    {OperationKind::kMwait, kPrimary, Primary::kMwaitExiting},
+    {OperationKind::kRdpmc, kPrimary, Primary::kRdpmcExiting},
+    {OperationKind::kRdtsc, kPrimary, Primary::kRdtscExiting},
+    {OperationKind::kRdtscp, kPrimary, Primary::kRdtscExiting},
+    {OperationKind::kMovToCr, kPrimary, Primary::kCr3LoadExiting | Primary::kCr8LoadExiting},
+    {OperationKind::kMovFromCr, kPrimary, Primary::kCr3StoreExiting | Primary::kCr8StoreExiting},
+    {OperationKind::kMovToDr, kPrimary, Primary::kMovDrExiting},
+    {OperationKind::kMovFromDr, kPrimary, Primary::kMovDrExiting},
+    {OperationKind::kIn, kPrimary, Primary::kUnconditionalIoExiting},
+    {OperationKind::kOut, kPrimary, Primary::kUnconditionalIoExiting},
+    {OperationKind::kMonitor, kPrimary, Primary::kMonitorExiting},
+    {OperationKind::kPause, kPrimary, Primary::kPauseExiting},
+    {OperationKind::kSgdt, kSecondary, Secondary::kDescriptorTableExiting},
+    {OperationKind::kSidt, kSecondary, Secondary::kDescriptorTableExiting},
+    {OperationKind::kLgdt, kSecondary, Secondary::kDescriptorTableExiting},
+    {OperationKind::kLidt, kSecondary, Secondary::kDescriptorTableExiting},
+    {OperationKind::kSldt, kSecondary, Secondary::kDescriptorTableExiting},
+    {OperationKind::kStr, kSecondary, Secondary::kDescriptorTableExiting},
+    {OperationKind::kLldt, kSecondary, Secondary::kDescriptorTableExiting},
+    {OperationKind::kLtr, kSecondary, Secondary::kDescriptorTableExiting},
+    {OperationKind::kWbinvd, kSecondary, Secondary::kWbinvdExiting},
+    {OperationKind::kRdrand, kSecondary, Secondary::kRdrandExiting},
+    {OperationKind::kRdseed, kSecondary, Secondary::kRdseedExiting},
+};
+constexpr ControlOfInstruction kEnabling[] = {
+    {OperationKind::kRdtscp, kSecondary, Secondary::kEnableRdtscp},
+    {OperationKind::kInvpcid, kSecondary, Secondary::kEnableInvpcid},
+};
+
+void SetControlsOf(std::span<const ControlOfInstruction> table, const Operation& operation,
+                   ProgramBuilder& builder) {
+  for (const ControlOfInstruction& row : table) {
+    if (row.kind == operation.kind) builder.SetControls(row.field, row.bits);
+  }
+}
+
+void PrepareL2For(Random& random, const Operation& operation, ProgramBuilder& builder) {
+  if (random.OneIn(4)) SetControlsOf(kExiting, operation, builder);
+  if (!random.OneIn(4)) SetControlsOf(kEnabling, operation, builder);
+  const bool needs_xsave =
+      operation.kind == OperationKind::kXgetbv || operation.kind == OperationKind::kXsetbv;
+  if (needs_xsave && random.OneIn(2)) {
+    builder.Prelude(
+        ProgramBuilder::Write(VmcsField::kGuestCr4, Cr4::kPae | Cr4::kVmxe | Cr4::kOsxsave));
+  }
+}
+
 Operation SomeInstructionOfL2(Random& random) {
   if (random.OneIn(3)) return {.kind = random.Of(kWithoutOperand)};
+  if (random.OneIn(24)) {
+    return {.kind = random.Of({OperationKind::kLgdt, OperationKind::kLidt}),
+            .flags = lhv::kValueIsWindowOffset,
+            .value = ProgramBuilder::kData + random.Below(kPageSize)};
+  }
+  if (random.OneIn(24)) {
+    return {.kind = OperationKind::kLmsw, .value = random.OneIn(4) ? random.Awkward(16) : 1};
+  }
   if (random.OneIn(12)) {
     return {.kind = OperationKind::kVmread, .selector = Encoding(VmcsField::kGuestRip)};
   }
@@ -133,7 +208,11 @@ Operation SomeInstructionOfL2(Random& random) {
 }  // namespace
 
 void AddL2Instructions(Random& random, ProgramBuilder& builder, size_t count) {
-  for (size_t i = 0; i < count; ++i) builder.L2(SomeInstructionOfL2(random));
+  for (size_t i = 0; i < count; ++i) {
+    const Operation operation = SomeInstructionOfL2(random);
+    PrepareL2For(random, operation, builder);
+    builder.L2(operation);
+  }
 }
 
 void AddInstructions(Random& random, ProgramBuilder& builder) {

@@ -191,7 +191,16 @@ void ProgramBuilder::AppendRounds(Random& random, lhv::CpuProgram& program) {
 void ProgramBuilder::AppendEntry(bool first, Random& random, lhv::CpuProgram& program) {
   // Sometimes the other of the two, which fails.
   const bool launch = random.OneIn(32) ? !first : first;
-  AppendL1({{.kind = launch ? OperationKind::kVmlaunch : OperationKind::kVmresume}}, program);
+  // Sometimes with events blocked by MOV SS, in which it fails too.
+  const Operation entry{.kind = launch ? OperationKind::kVmlaunch : OperationKind::kVmresume};
+  if (random.OneIn(48)) {
+    program.l1.push_back(
+        Write(VmcsField::kHostRip, lhv::OperationAddress(lhv::kL1CodeBase, program.l1.size() + 3)));
+    program.l1.push_back({.kind = OperationKind::kMovSs});
+    program.l1.push_back(entry);
+  } else {
+    AppendL1({entry}, program);
+  }
   program.l1.push_back(
       {.kind = OperationKind::kObserveExit,
        .selector = random.OneIn(3) ? lhv::kEveryExitField : lhv::kDefaultExitFields});
