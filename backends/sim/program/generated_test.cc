@@ -9,16 +9,20 @@
 namespace nvmx::sim {
 namespace {
 
-CampaignResult Campaign(uint64_t seed, uint64_t count) {
-  CampaignOptions options;
-  options.generator.seed = seed;
-  options.count = count;
-  return RunCampaign(options);
+constexpr uint64_t kPrograms = 8'000;
+
+const CampaignResult& Slice() {
+  static const CampaignResult& result = *new CampaignResult([] {
+    CampaignOptions options;
+    options.generator.seed = 1;
+    options.count = kPrograms;
+    return RunCampaign(options);
+  }());
+  return result;
 }
 
 TEST(GeneratedTest, ProgramsLookTheSameOnTheCoreAndOnTheReference) {
-  const CampaignResult result = Campaign(1, 20'000);
-  for (const ProgramFinding& finding : result.findings) {
+  for (const ProgramFinding& finding : Slice().findings) {
     ADD_FAILURE() << finding.count << " programs like number " << finding.number
                   << " of seed 1 differ: " << finding.signature
                   << "\nnvmx generate --compare --seed 1 --first " << finding.number
@@ -28,21 +32,22 @@ TEST(GeneratedTest, ProgramsLookTheSameOnTheCoreAndOnTheReference) {
 
 // That nothing was found means something only if the programs get far.
 TEST(GeneratedTest, ProgramsReachWhatTheyAreFor) {
-  const CampaignResult result = Campaign(2, 5'000);
-  const Reached& reached = result.reached;
-  EXPECT_EQ(reached.programs, 5'000u);
-  EXPECT_GT(reached.entered_l2, 3'000u);
-  EXPECT_GT(reached.entry_failures, 100u);
-  for (const int reason : {0, 2, 7, 8, 10, 12, 18, 23, 25, 28, 30, 31, 32, 37, 43, 44, 48, 49, 52, 59,
-                           62}) {
+  const Reached& reached = Slice().reached;
+  EXPECT_EQ(reached.programs, kPrograms);
+  EXPECT_GT(reached.entered_l2, kPrograms / 2);
+  EXPECT_GT(reached.entry_failures, kPrograms / 50);
+  for (const int reason : {0,  1,  2,  3,  7,  8,  10, 12, 13, 14, 15, 16, 18, 19, 20, 21,
+                           22, 23, 24, 25, 26, 27, 28, 29, 30, 31, 32, 36, 37, 39, 40, 43,
+                           44, 46, 47, 48, 49, 50, 51, 52, 53, 54, 55, 57, 58, 59, 61, 62}) {
     EXPECT_GT(reached.exits[static_cast<size_t>(reason)], 0u) << "exit reason " << reason;
   }
-  for (const int number : {2, 3, 4, 5, 7, 8, 9, 10, 11, 12, 15, 28}) {
+  for (const int number : {2, 3, 4, 5, 7, 8, 9, 10, 11, 12, 15, 26, 28}) {
     EXPECT_GT(reached.vmfails[static_cast<size_t>(number)], 0u) << "VM-instruction error " << number;
   }
   EXPECT_GT(reached.failures[33], 0u);
   EXPECT_GT(reached.failures[34], 0u);
-  EXPECT_GT(result.likenesses.at(Likeness::kSame), 4'500u) << "most programs have one right log";
+  EXPECT_GT(Slice().likenesses.at(Likeness::kSame), kPrograms * 9 / 10)
+      << "most programs have one right log";
 }
 
 }  // namespace
