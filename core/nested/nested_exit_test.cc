@@ -119,9 +119,22 @@ TEST_F(NestedExitTest, TheExitInformationIsInVmcs12ButForTheInstructionError) {
   for (VmcsField field :
        {VmcsField::kVmExitInterruptionErrorCode, VmcsField::kIdtVectoringInformation,
         VmcsField::kIdtVectoringErrorCode, VmcsField::kVmExitInstructionLength,
-        VmcsField::kVmExitInstructionInformation, VmcsField::kIoRcx, VmcsField::kIoRsi,
-        VmcsField::kIoRdi, VmcsField::kIoRip, VmcsField::kGuestLinearAddress}) {
+        VmcsField::kVmExitInstructionInformation, VmcsField::kGuestLinearAddress}) {
     EXPECT_EQ(Vmcs12().Read(field), 0x100 + Slot(field)) << Name(field);
+  }
+}
+
+// SDM Vol. 3C, 25.9.4 "Information for VM Exits Due to Instruction Execution": only SMIs write them.
+TEST_F(NestedExitTest, WhatSmisTellOfIoKeepsTheValuesThatL1Wrote) {
+  for (VmcsField field :
+       {VmcsField::kIoRcx, VmcsField::kIoRsi, VmcsField::kIoRdi, VmcsField::kIoRip}) {
+    v_.Write(field, 0x1234);
+    RunL2();
+    Exit(ExitReason::kIoInstruction);
+    EXPECT_EQ(Vmcs12().Read(field), 0x1234u) << Name(field);
+    RunL2();
+    l1_.NmiExit();
+    EXPECT_EQ(Vmcs12().Read(field), 0x1234u) << Name(field);
   }
 }
 

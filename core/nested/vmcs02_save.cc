@@ -30,6 +30,12 @@ constexpr FieldSet ExitInformation() {
     if (row.policy == Vmcs02Policy::kExitInformation) fields.Add(row.field);
   }
   fields.Remove(VmcsField::kVmInstructionError);
+  // Only SMIs write these. SDM Vol. 3C, 25.9.4 "Information for VM Exits Due to Instruction
+  // Execution".
+  for (const VmcsField field :
+       {VmcsField::kIoRcx, VmcsField::kIoRsi, VmcsField::kIoRdi, VmcsField::kIoRip}) {
+    fields.Remove(field);
+  }
   return fields;
 }
 constexpr FieldSet kExitInformation = ExitInformation();
