@@ -432,7 +432,8 @@ int main(int argc, char** argv) {
   }
   std::vector<std::string> columns;
   for (size_t n = 0; n < nvmx::kPortCallKinds; ++n) {
-    columns.push_back(nvmx::Name(static_cast<nvmx::PortCall>(n)));
+    const auto call = static_cast<nvmx::PortCall>(n);
+    if (call != nvmx::PortCall::kOther) columns.push_back(nvmx::Name(call));
   }
   columns.push_back("ns");
   nvmx::CostTable table(columns);

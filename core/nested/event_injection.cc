@@ -56,8 +56,8 @@ void NoteChange(Vcpu& vcpu, uint64_t ChangedForEvent::*what) {
 }
 
 // SDM Vol. 3B, 18.3.1.4 "Single-Step Exception Condition"; 18.4.2: with BTF only branches trap.
-bool SingleSteps(Vmcs& vmcs) {
-  return (vmcs.Read(VmcsField::kGuestRflags) & Rflags::kTf) != 0 &&
+bool SingleSteps(Vmcs& vmcs, uint64_t rflags) {
+  return (rflags & Rflags::kTf) != 0 &&
          (vmcs.Read(VmcsField::kGuestIa32Debugctl) & DebugCtl::kBtf) == 0;
 }
 
@@ -114,7 +114,8 @@ bool IsPageFault(InterruptionInformation event) {
 void KeepSingleStepPending(Vmcs& vmcs) {
   constexpr uint64_t kShadows =
       Interruptibility::kBlockingBySti | Interruptibility::kBlockingByMovSs;
-  if ((vmcs.Read(VmcsField::kGuestInterruptibilityState) & kShadows) != 0 && SingleSteps(vmcs)) {
+  if ((vmcs.Read(VmcsField::kGuestInterruptibilityState) & kShadows) != 0 &&
+      SingleSteps(vmcs, vmcs.Read(VmcsField::kGuestRflags))) {
     ChangeBits(vmcs, VmcsField::kGuestPendingDebugExceptions, 0, PendingDebugExceptions::kBs);
   }
 }
@@ -287,10 +288,11 @@ void RetireInstruction(Vcpu& vcpu) {
   const uint64_t rip =
       vmcs.Read(VmcsField::kGuestRip) + vmcs.Read(VmcsField::kVmExitInstructionLength);
   vmcs.Write(VmcsField::kGuestRip, IsIn64BitMode(vcpu) ? rip : rip & kLow32);
-  ChangeBits(vmcs, VmcsField::kGuestRflags, Rflags::kRf, 0);
+  const uint64_t rflags = vmcs.Read(VmcsField::kGuestRflags);
+  if ((rflags & Rflags::kRf) != 0) vmcs.Write(VmcsField::kGuestRflags, rflags & ~Rflags::kRf);
   ChangeBits(vmcs, VmcsField::kGuestInterruptibilityState,
              Interruptibility::kBlockingBySti | Interruptibility::kBlockingByMovSs, 0);
-  if (SingleSteps(vmcs)) {
+  if (SingleSteps(vmcs, rflags)) {
     ChangeBits(vmcs, VmcsField::kGuestPendingDebugExceptions, 0, PendingDebugExceptions::kBs);
   }
 }

@@ -117,16 +117,19 @@ void LoadHostRegisters(Vcpu& vcpu, const LeftRegisters& left) {
   vmcs.Write(VmcsField::kGuestRip, vmcs12.Get<VmcsField::kHostRip>());
   vmcs.Write(VmcsField::kGuestRsp, vmcs12.Get<VmcsField::kHostRsp>());
   vmcs.Write(VmcsField::kGuestRflags, Rflags::kFixed1);
-  const uint64_t entry = vmcs.Read(VmcsField::kVmEntryControls);
-  vmcs.Write(VmcsField::kVmEntryControls, long_mode ? entry | VmEntry::kIa32eModeGuest
-                                                    : entry & ~uint64_t{VmEntry::kIa32eModeGuest});
+  const uint64_t old = vmcs.Read(VmcsField::kVmEntryControls);
+  const uint64_t entry =
+      long_mode ? old | VmEntry::kIa32eModeGuest : old & ~uint64_t{VmEntry::kIa32eModeGuest};
+  if (entry != old) vmcs.Write(VmcsField::kVmEntryControls, entry);
 }
 
 // SDM Vol. 3C, 28.5.4 "Checking and Loading Host Page-Directory-Pointer-Table Entries".
 bool LoadHostPdptes(Vcpu& vcpu) {
   Vmcs& vmcs = vcpu.ports.vmcs;
-  const bool long_mode = (vmcs.Read(VmcsField::kGuestIa32Efer) & Efer::kLma) != 0;
-  if (!UsesPaePaging(vmcs.Read(VmcsField::kGuestCr0), vmcs.Read(VmcsField::kGuestCr4), long_mode)) {
+  const bool long_mode =
+      L1Asked(vcpu.state.vmcs12, VmcsField::kVmExitControls, VmExit::kHostAddressSpaceSize);
+  if (long_mode ||
+      !UsesPaePaging(vmcs.Read(VmcsField::kGuestCr0), vmcs.Read(VmcsField::kGuestCr4), long_mode)) {
     return true;
   }
   const Pdptes pdptes = ReadPdptes(vcpu, vmcs.Read(VmcsField::kGuestCr3));

@@ -43,7 +43,8 @@ void SetL1BlockingByNmi(Vcpu& vcpu, bool blocked) {
   Vmcs& vmcs = vcpu.ports.vmcs;
   const uint64_t old = vmcs.Read(VmcsField::kGuestInterruptibilityState);
   const uint64_t bit = Interruptibility::kBlockingByNmi;
-  vmcs.Write(VmcsField::kGuestInterruptibilityState, blocked ? old | bit : old & ~bit);
+  const uint64_t state = blocked ? old | bit : old & ~bit;
+  if (state != old) vmcs.Write(VmcsField::kGuestInterruptibilityState, state);
 }
 
 void SaveAndLeave(Vcpu& vcpu, const MadeExit& exit, bool nmi_blocked_in_l1) {

@@ -24,7 +24,8 @@ uint32_t TranslationControls02(const Vcpu& vcpu, uint32_t secondary01);
 // in VMCS12 the EPT pointer is that of VMCS01, `eptp01`: 0 if VMCS01 does not enable EPT.
 void PrepareTranslationForL2(Vcpu& vcpu, uint64_t eptp01);
 
-// The EPT pointer of VMCS01, which is current; 0 if it does not enable EPT.
+// The EPT pointer of VMCS01, which is current; 0 if it does not enable EPT, or if VMCS12 does, so
+// that VMCS02 has another.
 uint64_t ReadEptp01(Vcpu& vcpu);
 
 // The invalidations that a VM exit to L1 does on a processor. VMCS02 is current.

@@ -6,7 +6,6 @@
 #include "core/vmx/controls.h"
 #include "core/x86/address.h"
 #include "core/x86/control_registers.h"
-#include "core/x86/efer.h"
 
 namespace nvmx {
 namespace {
@@ -24,6 +23,13 @@ bool L1UsesEpt(const VmcsImage& vmcs12) {
   return (vmcs12.Get<VmcsField::kPrimaryProcessorBasedControls>() &
           PrimaryProcessorBased::kActivateSecondaryControls) != 0 &&
          (vmcs12.Get<VmcsField::kSecondaryProcessorBasedControls>() & Secondary::kEnableEpt) != 0;
+}
+
+bool UsesPaePaging(const VmcsImage& vmcs12) {
+  const bool ia32e_mode =
+      (vmcs12.Get<VmcsField::kVmEntryControls>() & VmEntry::kIa32eModeGuest) != 0;
+  return nvmx::UsesPaePaging(vmcs12.Get<VmcsField::kGuestCr0>(), vmcs12.Get<VmcsField::kGuestCr4>(),
+                             ia32e_mode);
 }
 
 }  // namespace
@@ -58,12 +64,7 @@ Pdptes PdptesOfGuest(Vcpu& vcpu) {
 
 std::optional<Pdptes> PdptesOfVmcs12(Vcpu& vcpu) {
   const VmcsImage& vmcs12 = vcpu.state.vmcs12;
-  const bool ia32e_mode =
-      (vmcs12.Get<VmcsField::kVmEntryControls>() & VmEntry::kIa32eModeGuest) != 0;
-  if (!UsesPaePaging(vmcs12.Get<VmcsField::kGuestCr0>(), vmcs12.Get<VmcsField::kGuestCr4>(),
-                     ia32e_mode)) {
-    return std::nullopt;
-  }
+  if (!UsesPaePaging(vmcs12)) return std::nullopt;
   if (!L1UsesEpt(vmcs12)) return ReadPdptes(vcpu, vmcs12.Get<VmcsField::kGuestCr3>());
   Pdptes pdptes;
   for (size_t n = 0; n < kFields.size(); ++n) pdptes[n] = vmcs12.Read(kFields[n]);
@@ -77,11 +78,7 @@ bool IsPdpteField(VmcsField field) {
 void SavePdptesToVmcs12(Vcpu& vcpu) {
   Vmcs& vmcs = vcpu.ports.vmcs;
   VmcsImage& vmcs12 = vcpu.state.vmcs12;
-  const bool ia32e_mode = (vmcs.Read(VmcsField::kGuestIa32Efer) & Efer::kLma) != 0;
-  if (!L1UsesEpt(vmcs12) || !UsesPaePaging(vmcs.Read(VmcsField::kGuestCr0),
-                                           vmcs.Read(VmcsField::kGuestCr4), ia32e_mode)) {
-    return;
-  }
+  if (!L1UsesEpt(vmcs12) || !UsesPaePaging(vmcs12)) return;
   for (VmcsField field : kFields) vmcs12.Write(field, vmcs.Read(field));
 }
 

@@ -44,8 +44,9 @@ std::optional<Pdptes> PdptesOfVmcs12(Vcpu& vcpu);
 // Whether the field is one of the four.
 bool IsPdpteField(VmcsField field);
 
-// On an exit to L1, of L2 with PAE paging and EPT in VMCS12: saves them. VMCS02 is current. SDM
-// Vol. 3C, 28.3.1 "Saving Control Registers, Debug Registers, and MSRs".
+// On an exit to L1, of L2 with PAE paging and EPT in VMCS12: saves them. VMCS02 is current; the
+// control registers and the VM-entry controls are in VMCS12 already. SDM Vol. 3C, 28.3.1 "Saving
+// Control Registers, Debug Registers, and MSRs".
 void SavePdptesToVmcs12(Vcpu& vcpu);
 
 }  // namespace nvmx

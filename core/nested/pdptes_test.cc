@@ -131,20 +131,23 @@ TEST_F(PdptesOfL2Test, AnExitSavesThemWithEptAndPaePaging) {
   PutFields(kValid);
   l1_.MakeCurrentVmcs12(v_);
   VmcsImage& l2 = l1_.vmcs.vmcs02();
+  VmcsImage& vmcs12 = l1_.state.vmcs12;
   l1_.vmcs.MakeCurrent(VmcsRole::kVmcs02);
-  l2.Set<VmcsField::kGuestCr0>(Cr0::kPe | Cr0::kPg);
-  l2.Set<VmcsField::kGuestCr4>(Cr4::kPae);
+  vmcs12.Set<VmcsField::kGuestCr0>(Cr0::kPe | Cr0::kPg);
+  vmcs12.Set<VmcsField::kGuestCr4>(Cr4::kPae);
+  const uint32_t entry = vmcs12.Get<VmcsField::kVmEntryControls>() & ~VmEntry::kIa32eModeGuest;
+  vmcs12.Set<VmcsField::kVmEntryControls>(entry);
   l2.Set<VmcsField::kGuestPdpte1>(0x55001);
   SavePdptesToVmcs12(l1_.vcpu());
-  EXPECT_EQ(l1_.state.vmcs12.Get<VmcsField::kGuestPdpte1>(), 0x55001u);
+  EXPECT_EQ(vmcs12.Get<VmcsField::kGuestPdpte1>(), 0x55001u);
   l2.Set<VmcsField::kGuestPdpte1>(0x66001);
-  l2.Set<VmcsField::kGuestIa32Efer>(Efer::kLme | Efer::kLma);
+  vmcs12.Set<VmcsField::kVmEntryControls>(entry | VmEntry::kIa32eModeGuest);
   SavePdptesToVmcs12(l1_.vcpu());
-  EXPECT_EQ(l1_.state.vmcs12.Get<VmcsField::kGuestPdpte1>(), 0x55001u);
-  l2.Set<VmcsField::kGuestIa32Efer>(0);
-  l1_.state.vmcs12.Set<VmcsField::kSecondaryProcessorBasedControls>(0);
+  EXPECT_EQ(vmcs12.Get<VmcsField::kGuestPdpte1>(), 0x55001u);
+  vmcs12.Set<VmcsField::kVmEntryControls>(entry);
+  vmcs12.Set<VmcsField::kSecondaryProcessorBasedControls>(0);
   SavePdptesToVmcs12(l1_.vcpu());
-  EXPECT_EQ(l1_.state.vmcs12.Get<VmcsField::kGuestPdpte1>(), 0x55001u);
+  EXPECT_EQ(vmcs12.Get<VmcsField::kGuestPdpte1>(), 0x55001u);
 }
 
 }  // namespace

@@ -24,6 +24,7 @@ uint32_t TranslationControls02(const Vcpu& vcpu, uint32_t secondary01) {
 }
 
 uint64_t ReadEptp01(Vcpu& vcpu) {
+  if (HasSecondary(vcpu.state.vmcs12, Secondary::kEnableEpt)) return 0;
   Vmcs& vmcs = vcpu.ports.vmcs;
   const bool enabled =
       (vmcs.Read(VmcsField::kPrimaryProcessorBasedControls) &

@@ -7,22 +7,28 @@
 
 namespace nvmx {
 
-bool IsNmiExit(Vmcs& vmcs) {
-  if (vmcs.Read(VmcsField::kExitReason) != static_cast<uint64_t>(ExitReason::kExceptionOrNmi))
-    return false;
+namespace {
+
+bool IsNmi(Vmcs& vmcs, uint64_t exit_reason) {
+  if (exit_reason != static_cast<uint64_t>(ExitReason::kExceptionOrNmi)) return false;
   const InterruptionInformation event(
       static_cast<uint32_t>(vmcs.Read(VmcsField::kVmExitInterruptionInformation)));
   return event.valid() && event.type() == InterruptionType::kNmi;
 }
 
+}  // namespace
+
+bool IsNmiExit(Vmcs& vmcs) { return IsNmi(vmcs, vmcs.Read(VmcsField::kExitReason)); }
+
 std::optional<ReflectableExit> SettleExit(Vcpu& vcpu, RawExit) {
-  if (IsNmiExit(vcpu.ports.vmcs)) {
+  const uint64_t reason = vcpu.ports.vmcs.Read(VmcsField::kExitReason);
+  if (IsNmi(vcpu.ports.vmcs, reason)) {
     SmpContext smp = vcpu.smp();
     SettleNmi(smp, vcpu.quiesce);
     vcpu.choreography.AfterNmiExit(vcpu);
     return std::nullopt;
   }
-  return ReflectableExit(static_cast<uint32_t>(vcpu.ports.vmcs.Read(VmcsField::kExitReason)));
+  return ReflectableExit(static_cast<uint32_t>(reason));
 }
 
 }  // namespace nvmx

@@ -23,15 +23,14 @@ constexpr FieldSet GuestStateInVmcs02() {
 }
 constexpr FieldSet kGuestState = GuestStateInVmcs02();
 
-// What an exit writes about itself.
+// What an exit writes about itself. The four fields about I/O are for exits by SMIs alone. SDM Vol.
+// 3C, 25.9.4 "Information for VM Exits Due to Instruction Execution".
 constexpr FieldSet ExitInformation() {
   FieldSet fields;
   for (const VmcsFieldInformation& row : kVmcsFields) {
     if (row.policy == Vmcs02Policy::kExitInformation) fields.Add(row.field);
   }
   fields.Remove(VmcsField::kVmInstructionError);
-  // Only SMIs write these. SDM Vol. 3C, 25.9.4 "Information for VM Exits Due to Instruction
-  // Execution".
   for (const VmcsField field :
        {VmcsField::kIoRcx, VmcsField::kIoRsi, VmcsField::kIoRdi, VmcsField::kIoRip}) {
     fields.Remove(field);
@@ -41,8 +40,9 @@ constexpr FieldSet ExitInformation() {
 constexpr FieldSet kExitInformation = ExitInformation();
 
 // IA32_PERF_GLOBAL_CTRL is loaded by software, and saved by no control that is offered; the others
-// are saved by other parts (pdptes.h, preemption_timer.h).
+// are saved by other parts (guest_nmi.h, pdptes.h, preemption_timer.h).
 constexpr FieldSet kNotSavedHere = {VmcsField::kGuestIa32PerfGlobalCtrl,
+                                    VmcsField::kGuestInterruptibilityState,
                                     VmcsField::kVmxPreemptionTimerValue,
                                     VmcsField::kGuestPdpte0,
                                     VmcsField::kGuestPdpte1,
@@ -83,12 +83,12 @@ void SaveGuestStateToVmcs12(Vcpu& vcpu) {
   state.vmcs02_stale -= saved;
   state.vmcs02_stale |= unsaved;
   vmcs12.Set<VmcsField::kGuestInterruptibilityState>(L2InterruptibilityForL1(vcpu));
-  SavePdptesToVmcs12(vcpu);
   // SDM Vol. 3C, 28.2: the entry control follows IA32_EFER.LMA, and the valid bit of the injection
   // field is cleared.
   const uint32_t entry = vmcs12.Get<VmcsField::kVmEntryControls>() & ~VmEntry::kIa32eModeGuest;
   vmcs12.Set<VmcsField::kVmEntryControls>(
       entry | (vmcs.Read(VmcsField::kVmEntryControls) & VmEntry::kIa32eModeGuest));
+  SavePdptesToVmcs12(vcpu);
   vmcs12.Set<VmcsField::kVmEntryInterruptionInformation>(
       vmcs12.Get<VmcsField::kVmEntryInterruptionInformation>() & ~InterruptionInformation::kValid);
 }

@@ -226,14 +226,15 @@ void FinishVmxInstruction(Vcpu& vcpu, const VmxOutcome& outcome) {
     return;
   }
   Vmcs& vmcs = vcpu.ports.vmcs;
-  uint64_t flags = vmcs.Read(VmcsField::kGuestRflags) & ~Rflags::kArithmetic;
+  const uint64_t old = vmcs.Read(VmcsField::kGuestRflags);
+  uint64_t flags = old & ~Rflags::kArithmetic;
   if (outcome.is_fail_invalid()) flags |= Rflags::kCf;
   if (outcome.is_fail_valid()) {
     flags |= Rflags::kZf;
     vcpu.state.vmcs12.Set<VmcsField::kVmInstructionError>(
         static_cast<uint64_t>(outcome.vm_instruction_error()));
   }
-  vmcs.Write(VmcsField::kGuestRflags, flags);
+  if (flags != old) vmcs.Write(VmcsField::kGuestRflags, flags);
   FinishInstruction(vcpu);
 }
 

@@ -37,8 +37,8 @@ enum class PortCall : uint8_t {
 inline constexpr size_t kPortCallKinds = 12;
 constexpr const char* Name(PortCall call) {
   constexpr std::array<const char*, kPortCallKinds> kNames = {
-      "VMREAD", "VMWRITE", "VMPTRLD", "mem rd", "mem wr", "bytes",
-      "RDMSR",  "WRMSR",   "INV*",    "shared", "RDTSC",  "other"};
+      "VMREAD", "VMWRITE", "VMPTRLD", "mem-rd", "mem-wr", "bytes",
+      "RDMSR",  "WRMSR",   "INVEPT",    "shared", "RDTSC",  "other"};
   return kNames[static_cast<size_t>(call)];
 }
 
