@@ -18,6 +18,7 @@
 #include "lhv/dump.h"
 #include "tools/command_line.h"
 #include "tools/commands.h"
+#include "tools/processor_flag.h"
 
 ABSL_DECLARE_FLAG(uint64_t, seed);
 ABSL_FLAG(uint64_t, first, 0, "the number of the first program");
@@ -37,8 +38,9 @@ sim::GeneratorOptions OptionsFromFlags() {
 }
 
 // The smallest program found that differs in the same way.
-lhv::GuestProgram Smallest(const lhv::GuestProgram& program, const std::string& signature) {
-  sim::Comparer comparer(1);
+lhv::GuestProgram Smallest(const lhv::GuestProgram& program, const std::string& signature,
+                           const Capabilities& hardware) {
+  sim::Comparer comparer(1, *sim::FindVariant("correct"), hardware);
   sim::Comparison comparison;
   return sim::Shrink(program, [&](const lhv::GuestProgram& candidate) {
     comparer.Compare(candidate, comparison);
@@ -46,10 +48,12 @@ lhv::GuestProgram Smallest(const lhv::GuestProgram& program, const std::string& 
   });
 }
 
-void PrintFinding(const sim::GeneratorOptions& options, const sim::ProgramFinding& finding, bool shrink) {
+void PrintFinding(const sim::CampaignOptions& campaign, const sim::ProgramFinding& finding,
+                  bool shrink) {
+  const sim::GeneratorOptions& options = campaign.generator;
   lhv::GuestProgram program = sim::GenerateProgram(options, finding.number);
-  if (shrink) program = Smallest(program, finding.signature);
-  sim::Comparer comparer(1);
+  if (shrink) program = Smallest(program, finding.signature, campaign.hardware);
+  sim::Comparer comparer(1, *sim::FindVariant("correct"), campaign.hardware);
   sim::Comparison comparison;
   comparer.Compare(program, comparison);
   absl::PrintF("\n%d programs differ like --seed %d --first %d\n  %s\n%s", finding.count,
@@ -79,15 +83,22 @@ int RunGenerate(const std::vector<std::string>& arguments) {
   if (absl::Status status = sim::CheckTopic(absl::GetFlag(FLAGS_topic)); !status.ok()) {
     return Complain(absl::StrCat("--topic: ", std::string(status.message())));
   }
-  if (!absl::GetFlag(FLAGS_compare)) return PrintPrograms();
-  const sim::CampaignResult result = sim::RunCampaign({.generator = OptionsFromFlags(),
-                                                       .first = absl::GetFlag(FLAGS_first),
-                                                       .count = absl::GetFlag(FLAGS_count),
-                                                       .progress = nullptr});
+  if (!absl::GetFlag(FLAGS_compare)) {
+    if (HasProcessorFlag()) return Complain("--processor: only with --compare");
+    return PrintPrograms();
+  }
+  absl::StatusOr<Capabilities> hardware = HardwareFromFlags();
+  if (!hardware.ok()) return Complain(std::string(hardware.status().message()));
+  const sim::CampaignOptions campaign = {.generator = OptionsFromFlags(),
+                                         .first = absl::GetFlag(FLAGS_first),
+                                         .count = absl::GetFlag(FLAGS_count),
+                                         .hardware = *hardware,
+                                         .progress = nullptr};
+  const sim::CampaignResult result = sim::RunCampaign(campaign);
   std::fputs(sim::CampaignText(result).c_str(), stdout);
   int to_shrink = absl::GetFlag(FLAGS_shrink);
   for (const sim::ProgramFinding& finding : result.findings) {
-    PrintFinding(OptionsFromFlags(), finding, to_shrink-- > 0);
+    PrintFinding(campaign, finding, to_shrink-- > 0);
   }
   return result.findings.empty() ? kAsExpected : kNotAsExpected;
 }

@@ -5,6 +5,7 @@
 #include "absl/strings/str_format.h"
 #include "backends/sim/explorer/explorer.h"
 #include "backends/sim/explorer/scenario.h"
+#include "backends/sim/profiles/profile.h"
 #include "tools/command_line.h"
 #include "tools/commands.h"
 
@@ -34,6 +35,12 @@ int RunList(const std::vector<std::string>& arguments) {
     absl::StatusOr<sim::Scenario> scenario = sim::LoadScenario(name);
     if (!scenario.ok()) return Complain(std::string(scenario.status().message()));
     absl::PrintF("%-26s %-21s %s\n", name, Expectation(*scenario), scenario->summary);
+  }
+  absl::PrintF("\nprocessors\n");
+  for (const sim::ProfileFile& file : sim::ProfileFiles()) {
+    const absl::StatusOr<sim::Profile> profile = sim::ReadProfile(file.path, file.text);
+    if (!profile.ok()) return Complain(std::string(profile.status().message()));
+    absl::PrintF("%-26s %s\n", file.name, profile->processor);
   }
   return kAsExpected;
 }

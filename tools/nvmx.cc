@@ -18,10 +18,10 @@ const std::vector<Command>& Commands() {
   static const auto& commands = *new std::vector<Command>{
       {"list",
        "",
-       "the scenarios, one line each, with the expected verdict",
+       "the scenarios, one line each, with the expected verdict; and the processors",
        "A scenario is a set-up: guest programs, a number of CPUs, the variant of the code, and "
        "what "
-       "must come out.",
+       "must come out. A processor is what --processor of run, compare and generate can name.",
        {},
        RunList},
       {"run",
@@ -32,7 +32,7 @@ const std::vector<Command>& Commands() {
        "Its CPUs take turns, instruction by instruction, and what L1 and L2 can observe is printed "
        "CPU by CPU.\n"
        "Exit status: 0 if all CPUs came to the end of their programs, 1 if not, 2 for bad input.",
-       {"machine", "cpus", "variant", "evict_translations"},
+       {"machine", "processor", "cpus", "variant", "evict_translations"},
        RunProgram},
       {"compare",
        "PROGRAM...",
@@ -44,10 +44,12 @@ const std::vector<Command>& Commands() {
        "printed "
        "with the operation and the VM exit that it is about. A program for which the two TLBs give "
        "different logs depends on stale translations and has no single right one. "
-       "docs/differences.md has the differences that are known and stay.\n"
+       "docs/differences.md has the differences that are known and stay. With --processor a program that "
+       "asks for what that processor lacks is compared too, and counts as skipped if nothing differs; "
+       "--verbose says what it lacks.\n"
        "Exit status: 0 if nothing differs that is not declared, 1 if something does, 2 for bad "
        "input.",
-       {"cpus", "verbose"},
+       {"processor", "cpus", "verbose"},
        RunCompare},
       {"experiments",
        "[DIRECTORY]",
@@ -69,7 +71,7 @@ const std::vector<Command>& Commands() {
        "the first program that shows it, made small. The same seed gives the same programs.\n"
        "Exit status: 0 if nothing differs that is not declared, 1 if something does, 2 for bad "
        "input.",
-       {"seed", "first", "count", "topic", "compare", "shrink", "dump"},
+       {"seed", "first", "count", "topic", "compare", "processor", "shrink", "dump"},
        RunGenerate},
       {"replay",
        "SCENARIO|SCHEDULE-FILE",

@@ -162,6 +162,39 @@ TEST(ListTest, NamesEachScenarioWithItsVerdict) {
   EXPECT_THAT(output.out, HasSubstr("main-deadlock              deadlock"));
 }
 
+TEST(ListTest, NamesTheProcessors) {
+  EXPECT_THAT(Nvmx("list").out, HasSubstr("sandy-bridge-i7-3960x"));
+}
+
+TEST(ProcessorTest, AProgramRunsAndIsComparedOnALesserProcessor) {
+  EXPECT_EQ(Nvmx("run lhv/programs/msr-list-bad-entry.yaml --processor sandy-bridge-i7-3960x").status,
+            0);
+  const std::string file = WriteFile("needs.yaml",
+                                     "name: needs\n"
+                                     "cpus:\n"
+                                     "  - memory: {vmxon: {bytes: 4096}, vmcs: {bytes: 4096}}\n"
+                                     "    setup: [enter_vmx: vmxon, baseline_vmcs: vmcs, "
+                                     "add_controls: {secondary: [VMCS_SHADOWING]}]\n"
+                                     "    run: [vmlaunch: {observe: [exit_reason]}]\n"
+                                     "    l2: [vmcall]\n");
+  const Output output =
+      Nvmx(absl::StrCat("compare ", file, " --verbose --processor ivy-bridge-i5-3570"));
+  EXPECT_EQ(output.status, 0);
+  EXPECT_THAT(output.out, HasSubstr("skipped: the processor lacks VMCS_SHADOWING\n"));
+  EXPECT_THAT(output.out, HasSubstr("1 program, 1 skipped for what the processor lacks"));
+  EXPECT_THAT(Nvmx(absl::StrCat("compare ", file)).out, HasSubstr("1 program, 1 same"));
+  EXPECT_EQ(Nvmx("generate --count 50 --compare --processor sandy-bridge-i7-3960x").status, 0);
+}
+
+TEST(ProcessorTest, WhatIsNoProcessorIsNamed) {
+  ExpectBadInput("compare lhv/programs --processor pentium",
+                 "--processor: pentium: no processor has this name");
+  const std::string file = WriteFile("odd.yaml", "processor: odd\nphysical_address_width: 99\n");
+  ExpectBadInput(absl::StrCat("run lhv/programs/msr-list-bad-entry.yaml --processor ", file),
+                 absl::StrCat(file, ":2:"));
+  ExpectBadInput("generate --processor pentium", "--processor: only with --compare");
+}
+
 TEST(HelpTest, EveryCommandExplainsItself) {
   for (const char* command : {"list", "run", "replay", "explore", "verdicts"}) {
     const Output output = Nvmx(absl::StrCat(command, " --help"));

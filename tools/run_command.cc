@@ -15,6 +15,7 @@
 #include "backends/sim/variants/variant.h"
 #include "tools/command_line.h"
 #include "tools/commands.h"
+#include "tools/processor_flag.h"
 #include "tools/scenario_flags.h"
 
 ABSL_FLAG(std::string, machine, "sim-nested",
@@ -29,24 +30,25 @@ namespace {
 using sim::TlbPolicy;
 
 absl::StatusOr<std::unique_ptr<sim::ProgramMachine>> MakeMachine(uint32_t cpus,
-                                                                 const std::string& variant) {
+                                                                 const std::string& variant,
+                                                                 const Capabilities& hardware) {
   const std::string machine = absl::GetFlag(FLAGS_machine);
   const bool evict = absl::GetFlag(FLAGS_evict_translations);
   if (machine == "sim-native") {
     if (!variant.empty()) return absl::InvalidArgumentError("--variant: sim-native has no L0");
-    return std::make_unique<sim::NativeMachine>(cpus,
-                                                evict ? TlbPolicy::kEvictAtOnce : TlbPolicy::kKeep);
+    return std::make_unique<sim::NativeMachine>(
+        cpus, evict ? TlbPolicy::kEvictAtOnce : TlbPolicy::kKeep, hardware);
   }
   if (machine != "sim-nested") {
-    return absl::InvalidArgumentError(absl::StrCat(
-        "--machine: \"", machine, "\" is none; there are sim-native and sim-nested"));
+    return absl::InvalidArgumentError(
+        absl::StrCat("--machine: \"", machine, "\" is none; there are sim-native and sim-nested"));
   }
   if (evict) return absl::InvalidArgumentError("--evict-translations: only with sim-native");
   const sim::Variant* found = sim::FindVariant(variant.empty() ? "correct" : variant);
   if (found == nullptr) {
     return absl::InvalidArgumentError(absl::StrCat("--variant: there is no \"", variant, "\""));
   }
-  return std::make_unique<sim::NestedMachine>(cpus, *found);
+  return std::make_unique<sim::NestedMachine>(cpus, *found, hardware);
 }
 
 }  // namespace
@@ -61,8 +63,10 @@ int RunProgram(const std::vector<std::string>& arguments) {
   absl::StatusOr<lhv::GuestProgram> program = sim::LoadProgram(arguments[0], changes->cpus);
   if (!program.ok()) return Complain(std::string(program.status().message()));
   const auto cpus = static_cast<uint32_t>(program->cpus.size());
+  absl::StatusOr<Capabilities> hardware = HardwareFromFlags();
+  if (!hardware.ok()) return Complain(std::string(hardware.status().message()));
   absl::StatusOr<std::unique_ptr<sim::ProgramMachine>> machine =
-      MakeMachine(cpus, changes->variant);
+      MakeMachine(cpus, changes->variant, *hardware);
   if (!machine.ok()) return Complain(std::string(machine.status().message()));
   sim::ProgramResult result;
   (*machine)->Run(*program, result);
@@ -70,12 +74,10 @@ int RunProgram(const std::vector<std::string>& arguments) {
   if (result.IsComplete()) return kAsExpected;
   std::string ends;
   for (uint32_t cpu = 0; cpu < cpus; ++cpu) {
-    absl::StrAppend(&ends, cpu == 0 ? "" : ", ", "CPU ", cpu, " ",
-                    sim::Name(result.cpus[cpu].end));
+    absl::StrAppend(&ends, cpu == 0 ? "" : ", ", "CPU ", cpu, " ", sim::Name(result.cpus[cpu].end));
   }
   absl::FPrintF(stderr, "nvmx: %s: not all CPUs came to the end of their programs: %s%s\n",
-                arguments[0], ends,
-                result.defect.empty() ? "" : absl::StrCat("; ", result.defect));
+                arguments[0], ends, result.defect.empty() ? "" : absl::StrCat("; ", result.defect));
   return kNotAsExpected;
 }
 

@@ -13,35 +13,50 @@ namespace nvmx::sim {
 namespace {
 
 constexpr unsigned kGByteShift = 30;
+constexpr unsigned k2MByteShift = 21;
 constexpr size_t kEntries = kPageSize / sizeof(uint64_t);
 constexpr uint64_t kCanary = 0xCA9A'12CA'9A12'CA9A;
 constexpr uint64_t kWriteBack = static_cast<uint64_t>(MemoryType::kWriteBack);
 
 }  // namespace
 
-L0Memory::L0Memory(Memory& memory, uint32_t cpus)
-    : cpus_(cpus), pages_(kSharedPages + cpus * kPagesOfCpu) {
+L0Memory::L0Memory(Memory& memory, uint32_t cpus, const Capabilities& hardware)
+    : cpus_(cpus),
+      base_(BaseFor(hardware.physical_address_width)),
+      block_shift_((hardware.ept_vpid_cap & EptVpidCap::k1GByteMapping) != 0 ? kGByteShift
+                                                                             : k2MByteShift),
+      shared_pages_(kPageDirectories + (block_shift_ == kGByteShift ? 0 : base_ >> kGByteShift)),
+      pages_(shared_pages_ + cpus * kPagesOfCpu) {
   FillConstantPages();
   digest_ = ConstantPagesDigest();
-  memory.MapHostPages(kBase, std::as_writable_bytes(std::span(pages_)));
+  memory.MapHostPages(base_, std::as_writable_bytes(std::span(pages_)));
 }
 
-Ept01Mapping L0Memory::Map(GuestPhysicalAddress address) {
-  Ept01Mapping mapping{.address = PhysicalAddress{address.value}, .block_shift = kGByteShift};
-  if (address.value >= kBase) return mapping;
+Ept01Mapping L0Memory::Map(GuestPhysicalAddress address) const {
+  Ept01Mapping mapping{.address = PhysicalAddress{address.value}, .block_shift = block_shift_};
+  if (address.value >= base_) return mapping;
   mapping.readable = mapping.writable = mapping.executable = true;
   return mapping;
 }
 
-void L0Memory::FillConstantPages() {
+uint64_t L0Memory::MakePdpte(uint64_t address) {
   constexpr uint64_t kLeaf =
       EptEntry::kPermissions | kWriteBack << EptEntry::kMemoryTypeShift | EptEntry::kLarge;
+  if (address >= base_) return 0;
+  if (block_shift_ == kGByteShift) return address | kLeaf;
+  const size_t directory = kPageDirectories + (address >> kGByteShift);
+  for (size_t entry = 0; entry < kEntries; ++entry) {
+    pages_[directory].words[entry] = (address + (entry << k2MByteShift)) | kLeaf;
+  }
+  return AddressOf(directory).value | EptEntry::kPermissions;
+}
+
+void L0Memory::FillConstantPages() {
   pages_[kCanaryBelow].words.fill(kCanary);
   for (size_t table = 0; table < kPdptPages; ++table) {
     pages_[kPml4].words[table] = AddressOf(kPdpts + table).value | EptEntry::kPermissions;
     for (size_t entry = 0; entry < kEntries; ++entry) {
-      const uint64_t address = (table * kEntries + entry) << kGByteShift;
-      pages_[kPdpts + table].words[entry] = address == kBase ? 0 : address | kLeaf;
+      pages_[kPdpts + table].words[entry] = MakePdpte((table * kEntries + entry) << kGByteShift);
     }
   }
   for (uint32_t cpu = 0; cpu < cpus_; ++cpu) {
@@ -50,17 +65,17 @@ void L0Memory::FillConstantPages() {
 }
 
 uint64_t L0Memory::ConstantPagesDigest() const {
-  uint64_t digest = XXH3_64bits(pages_.data(), kSharedPages * sizeof(HostPage));
+  uint64_t digest = XXH3_64bits(pages_.data(), shared_pages_ * sizeof(HostPage));
   for (uint32_t cpu = 0; cpu < cpus_; ++cpu) {
-    digest = XXH3_64bits_withSeed(&pages_[FirstPageOf(cpu) + kHostPageCount], sizeof(HostPage),
-                                  digest);
+    digest =
+        XXH3_64bits_withSeed(&pages_[FirstPageOf(cpu) + kHostPageCount], sizeof(HostPage), digest);
   }
   return digest;
 }
 
-uint64_t L0Memory::Ept01Pointer() {
+uint64_t L0Memory::Ept01PointerAt(uint64_t base) {
   constexpr uint64_t kFourLevels = uint64_t{3} << Eptp::kWalkLengthShift;
-  return AddressOf(kPml4).value | kWriteBack | kFourLevels;
+  return (base + kPml4 * kPageSize) | kWriteBack | kFourLevels;
 }
 
 bool L0Memory::IsDamaged() const { return ConstantPagesDigest() != digest_; }

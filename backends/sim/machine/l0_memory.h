@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "backends/sim/machine/memory.h"
+#include "backends/sim/machine/processor_profile.h"
 #include "core/nested/embedder.h"
 #include "core/nested/host_pages.h"
 #include "core/nested/vcpu.h"
@@ -19,17 +20,24 @@ namespace nvmx::sim {
 // everything but it to itself.
 class L0Memory {
  public:
-  // For a machine with that many CPUs; `memory` must outlive this object.
-  L0Memory(Memory& memory, uint32_t cpus);
+  // The most bits that a physical address of the machine has.
+  static constexpr uint64_t kMostWidth = 40;
+  // For a machine with that many CPUs, which have EPT and these capabilities: EPT01 uses pages of 1
+  // GByte if there are any. `memory` must outlive this object.
+  L0Memory(Memory& memory, uint32_t cpus, const Capabilities& hardware = SimulatedCapabilities());
 
   // The 2^30 bytes that are missing in EPT01 begin here.
-  static constexpr uint64_t kBase = (uint64_t{1} << 40) - (uint64_t{1} << 30);
+  static constexpr uint64_t BaseFor(uint64_t width) {
+    return (uint64_t{1} << width) - (uint64_t{1} << 30);
+  }
 
   // What Embedder::MapEpt01() must say of EPT01.
-  static Ept01Mapping Map(GuestPhysicalAddress address);
+  Ept01Mapping Map(GuestPhysicalAddress address) const;
 
-  // A value of the EPT-pointer field that names EPT01.
-  static uint64_t Ept01Pointer();
+  // A value of the EPT-pointer field that names EPT01; the second is that of a machine with the
+  // most bits.
+  uint64_t Ept01Pointer() const { return Ept01PointerAt(base_); }
+  static uint64_t Ept01PointerOfWidest() { return Ept01PointerAt(BaseFor(kMostWidth)); }
   HostPages HostPagesOf(uint32_t cpu);
   // EPT01 into VMCS01, which is current and has its controls.
   void ConfigureVmcs01(Vcpu& vcpu);
@@ -46,20 +54,25 @@ class L0Memory {
  private:
   enum Page : size_t { kCanaryBelow, kPml4, kPdpts };
   static constexpr size_t kPdptPages = 2;  // 2^40 bytes in pages of 2^30
-  static constexpr size_t kSharedPages = kPdpts + kPdptPages;
+  static constexpr size_t kPageDirectories =
+      kPdpts + kPdptPages;  // one for each 2^30 bytes, if any
   // Of each CPU: the host pages, and a page that nothing may touch.
   static constexpr size_t kEpt02Pages = 96;
   static constexpr size_t kHostPageCount = kFirstEpt02Page + kEpt02Pages;
   static constexpr size_t kPagesOfCpu = kHostPageCount + 1;
 
-  static PhysicalAddress AddressOf(size_t page) {
-    return PhysicalAddress{kBase + page * kPageSize};
-  }
-  static size_t FirstPageOf(uint32_t cpu) { return kSharedPages + cpu * kPagesOfCpu; }
+  static uint64_t Ept01PointerAt(uint64_t base);
+  PhysicalAddress AddressOf(size_t page) const { return PhysicalAddress{base_ + page * kPageSize}; }
+  size_t FirstPageOf(uint32_t cpu) const { return shared_pages_ + cpu * kPagesOfCpu; }
   void FillConstantPages();
+  // The entry of a PDPT for the 2^30 bytes at the address, and what is below it.
+  uint64_t MakePdpte(uint64_t address);
   uint64_t ConstantPagesDigest() const;
 
   const uint32_t cpus_;
+  const uint64_t base_;
+  const unsigned block_shift_;  // log2 of the size of EPT01's pages
+  const size_t shared_pages_;
   std::vector<HostPage> pages_;
   uint64_t digest_;
 };

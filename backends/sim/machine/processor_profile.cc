@@ -1,10 +1,21 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "backends/sim/machine/processor_profile.h"
 
+#include <algorithm>
+
 #include "core/vmx/controls.h"
 #include "core/x86/control_registers.h"
 
 namespace nvmx::sim {
+namespace {
+
+// What must be 1 on either, and what may be 1 on both.
+uint64_t Common(uint64_t a, uint64_t b) {
+  constexpr uint64_t kMustBe1 = 0xFFFFFFFF;
+  return ((a | b) & kMustBe1) | (a & b & ~kMustBe1);
+}
+
+}  // namespace
 
 Capabilities SimulatedCapabilities() {
   constexpr uint64_t kRevision = 0x51;
@@ -69,6 +80,36 @@ Capabilities SimulatedCapabilities() {
                  Cr4::kSmap;
   c.physical_address_width = 40;
   c.linear_address_width = 57;
+  c.vmcs_enum = MakeVmcsEnum(c);
+  return c;
+}
+
+Capabilities SimulatedCapabilities(const Capabilities& processor) {
+  const Capabilities& p = processor;
+  Capabilities c = SimulatedCapabilities();
+  if (!p.HasTrueControls()) c.basic &= ~VmxBasic::kTrueControls;
+  c.pinbased_ctls = Common(c.pinbased_ctls, p.pinbased_ctls);
+  c.procbased_ctls = Common(c.procbased_ctls, p.procbased_ctls);
+  c.procbased_ctls2 = Common(c.procbased_ctls2, p.procbased_ctls2);
+  c.exit_ctls = Common(c.exit_ctls, p.exit_ctls);
+  c.entry_ctls = Common(c.entry_ctls, p.entry_ctls);
+  const bool has_true = p.HasTrueControls();
+  c.true_pinbased_ctls = has_true ? Common(c.true_pinbased_ctls, p.true_pinbased_ctls) : 0;
+  c.true_procbased_ctls = has_true ? Common(c.true_procbased_ctls, p.true_procbased_ctls) : 0;
+  c.true_exit_ctls = has_true ? Common(c.true_exit_ctls, p.true_exit_ctls) : 0;
+  c.true_entry_ctls = has_true ? Common(c.true_entry_ctls, p.true_entry_ctls) : 0;
+  constexpr uint64_t kNumbers = VmxMisc::kPreemptionTimerRate | VmxMisc::kCr3TargetCount;
+  const uint64_t targets = std::min(c.Cr3TargetCount(), p.Cr3TargetCount());
+  c.misc = (c.misc & p.misc & ~kNumbers) | (p.misc & VmxMisc::kPreemptionTimerRate) |
+           targets << VmxMisc::kCr3TargetCountShift;
+  c.ept_vpid_cap &= p.ept_vpid_cap;
+  c.vmfunc &= p.vmfunc;
+  c.cr0_fixed0 |= p.cr0_fixed0;
+  c.cr0_fixed1 &= p.cr0_fixed1;
+  c.cr4_fixed0 |= p.cr4_fixed0;
+  c.cr4_fixed1 &= p.cr4_fixed1;
+  c.physical_address_width = std::min(c.physical_address_width, p.physical_address_width);
+  c.linear_address_width = std::min(c.linear_address_width, p.linear_address_width);
   c.vmcs_enum = MakeVmcsEnum(c);
   return c;
 }

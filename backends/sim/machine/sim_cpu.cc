@@ -53,7 +53,7 @@ SimCpu::SimCpu(uint32_t index, const Parts& parts)
   InitializeVcpuState(vcpu_state_, OfferedCapabilities(processor_.capabilities()));
   processor_.MakeCurrent(VmcsRole::kVmcs01);
   // The core turns EPT on when L1 leaves protected mode.
-  processor_.VmcsWrite(VmcsField::kEptPointer, L0Memory::Ept01Pointer());
+  processor_.VmcsWrite(VmcsField::kEptPointer, L0Memory::Ept01PointerOfWidest());
   WriteInitialGuestState(processor_, index);
   InitializeVmcs01Controls(vcpu_);
   processor_.EnterGuest();

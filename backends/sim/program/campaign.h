@@ -55,6 +55,8 @@ struct CampaignOptions {
   GeneratorOptions generator;
   uint64_t first = 0;
   uint64_t count = 1000;
+  // Of the processors that the programs run on.
+  Capabilities hardware = SimulatedCapabilities();
   // Called after each program; false ends the campaign.
   std::function<bool(uint64_t number)> progress;
 };

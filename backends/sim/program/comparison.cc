@@ -3,6 +3,7 @@
 
 #include <algorithm>
 
+#include "backends/sim/machine/l0_memory.h"
 #include "backends/sim/program/declared_differences.h"
 
 namespace nvmx::sim {
@@ -44,10 +45,11 @@ std::optional<Difference> FirstDifference(const ProgramResult& reference,
   return std::nullopt;
 }
 
-Comparer::Comparer(uint32_t cpus, const Variant& variant)
-    : keep_(cpus, TlbPolicy::kKeep),
-      evict_(cpus, TlbPolicy::kEvictAtOnce),
-      nested_(cpus, variant) {}
+Comparer::Comparer(uint32_t cpus, const Variant& variant, const Capabilities& hardware)
+    : l0_base_(L0Memory::BaseFor(hardware.physical_address_width)),
+      keep_(cpus, TlbPolicy::kKeep, hardware),
+      evict_(cpus, TlbPolicy::kEvictAtOnce, hardware),
+      nested_(cpus, variant, hardware) {}
 
 void Comparer::Compare(const lhv::GuestProgram& program, Comparison& result) {
   keep_.Run(program, result.keep);
@@ -71,6 +73,7 @@ void Comparer::CompareBehindSetup(const lhv::GuestProgram& program, Comparison& 
 }
 
 void Comparer::Judge(const lhv::GuestProgram& program, Comparison& result) {
+  result.l0_base = l0_base_;
   result.declared.clear();
   result.difference.reset();
   result.ambiguous = !SameObservations(result.keep, result.evict);
@@ -85,7 +88,7 @@ void Comparer::Judge(const lhv::GuestProgram& program, Comparison& result) {
     result.declared = row->name;
   } else if (nested_is_sound && result.ambiguous) {
     result.likeness = SameObservations(result.evict, result.nested) ? Likeness::kSameAsOnePolicy
-                                                                   : Likeness::kTlbDependent;
+                                                                    : Likeness::kTlbDependent;
   } else {
     result.likeness = Likeness::kDifferent;
   }

@@ -46,11 +46,13 @@ const char* Name(Likeness likeness);
 
 struct Comparison {
   Likeness likeness = Likeness::kSame;
-  ProgramResult keep;   // the reference, with each policy of its TLB
+  ProgramResult keep;  // the reference, with each policy of its TLB
   ProgramResult evict;
   ProgramResult nested;
   // Unless the likeness is kSame: between `keep` and `nested`.
   std::optional<Difference> difference;
+  // Where L0's own physical memory begins in the nested run.
+  uint64_t l0_base = 0;
   // Of kDeclared: the row's name.
   std::string declared;
 
@@ -63,7 +65,9 @@ struct Comparison {
 // The machines for programs with one number of CPUs, used again for each program.
 class Comparer {
  public:
-  explicit Comparer(uint32_t cpus, const Variant& variant = *FindVariant("correct"));
+  // On processors with the capabilities `hardware`.
+  explicit Comparer(uint32_t cpus, const Variant& variant = *FindVariant("correct"),
+                    const Capabilities& hardware = SimulatedCapabilities());
 
   // The program has as many CPUs. The result's memory is used again.
   void Compare(const lhv::GuestProgram& program, Comparison& result);
@@ -80,6 +84,7 @@ class Comparer {
  private:
   void Judge(const lhv::GuestProgram& program, Comparison& result);
 
+  const uint64_t l0_base_;
   NativeMachine keep_, evict_;
   NestedMachine nested_;
 };

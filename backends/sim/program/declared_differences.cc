@@ -1,7 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "backends/sim/program/declared_differences.h"
 
-#include "backends/sim/machine/l0_memory.h"
 #include "core/vmx/exit_reason.h"
 #include "core/vmx/vmcs_field.h"
 #include "core/x86/exception.h"
@@ -18,9 +17,10 @@ bool IsAccessToL0Memory(const lhv::GuestProgram& program, const Comparison& comp
       difference.nested->value != 0) {
     return false;
   }
-  const auto is_l0 = [](uint64_t value) {
-    constexpr uint64_t kPhysicalAddress = (uint64_t{1} << 40) - 1;
-    return (value & kPhysicalAddress) >= L0Memory::kBase;
+  const auto is_l0 = [base = comparison.l0_base](uint64_t value) {
+    // The addresses from there on are 2^30 bytes, up to a power of 2.
+    const uint64_t physical_address = base + (uint64_t{1} << 30) - 1;
+    return (value & physical_address) >= base;
   };
   for (const lhv::CpuProgram& cpu : program.cpus) {
     for (const std::vector<lhv::Operation>* code : {&cpu.l1, &cpu.l2}) {

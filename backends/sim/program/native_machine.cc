@@ -2,7 +2,8 @@
 #include "backends/sim/program/native_machine.h"
 
 #include "backends/sim/machine/initial_state.h"
-#include "backends/sim/program/offered_profile.h"
+#include "backends/sim/program/ticks.h"
+#include "core/nested/offered_capabilities.h"
 
 namespace nvmx::sim {
 
@@ -26,8 +27,9 @@ class NativeMachine::NativeCpu final : public ProgramCpu {
   ProcessorState at_reset_;
 };
 
-NativeMachine::NativeMachine(uint32_t cpus, TlbPolicy policy) : ProgramMachine(cpus) {
-  const Capabilities capabilities = OfferedProfile();
+NativeMachine::NativeMachine(uint32_t cpus, TlbPolicy policy, const Capabilities& hardware)
+    : ProgramMachine(cpus) {
+  const Capabilities capabilities = OfferedCapabilities(hardware);
   const ProcessorOptions options{.native = true,
                                  .ticks_per_instruction = kTicksPerInstruction,
                                  .keep_translations = policy == TlbPolicy::kKeep};

@@ -6,20 +6,23 @@
 #include <memory>
 #include <vector>
 
+#include "backends/sim/machine/processor_profile.h"
 #include "backends/sim/program/program_machine.h"
 
 namespace nvmx::sim {
 
 enum class TlbPolicy : uint8_t {
-  kKeep,       // translations stay until something drops them
+  kKeep,  // translations stay until something drops them
   kEvictAtOnce,
 };
 
-// The reference: guest programs on simulated CPUs that have natively what the core offers L1.
+// The reference: guest programs on simulated CPUs that have natively what the core offers L1 on a
+// processor with the capabilities `hardware`.
 class NativeMachine final : public ProgramMachine {
  public:
   // 1 to kMostCpus CPUs.
-  NativeMachine(uint32_t cpus, TlbPolicy policy);
+  NativeMachine(uint32_t cpus, TlbPolicy policy,
+                const Capabilities& hardware = SimulatedCapabilities());
   ~NativeMachine() override;
 
  private:

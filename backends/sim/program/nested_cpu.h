@@ -129,7 +129,7 @@ class NestedCpu final : public ProgramCpu,
   void Record(TraceKind kind, uint64_t first, uint64_t second) override;
   // Embedder
   Ept01Mapping MapEpt01(const Vcpu&, GuestPhysicalAddress address) const override {
-    return L0Memory::Map(address);
+    return l0_memory_.Map(address);
   }
 
   Memory& memory_;

@@ -2,18 +2,17 @@
 #include "backends/sim/program/nested_machine.h"
 
 #include "absl/strings/str_cat.h"
-#include "backends/sim/program/offered_profile.h"
+#include "backends/sim/program/ticks.h"
 
 namespace nvmx::sim {
 
-NestedMachine::NestedMachine(uint32_t cpus, const Variant& variant)
-    : ProgramMachine(cpus), l0_memory_(memory(), cpus), variant_(variant) {
+NestedMachine::NestedMachine(uint32_t cpus, const Variant& variant, const Capabilities& hardware)
+    : ProgramMachine(cpus), l0_memory_(memory(), cpus, hardware), variant_(variant) {
   system_.emplace(cpus);
-  const Capabilities capabilities = SimulatedCapabilities();
   const ProcessorOptions options{.ticks_per_instruction = kTicksPerInstruction};
   for (uint32_t index = 0; index < cpus; ++index) {
     cpus_.push_back(std::make_unique<NestedCpu>(
-        ProgramCpu::Parts{index, memory(), *this, capabilities, options},
+        ProgramCpu::Parts{index, memory(), *this, hardware, options},
         NestedCpu::L0Parts{*system_, l0_memory_, *this, variant_, cpus > 1}));
   }
 }

@@ -8,16 +8,19 @@
 #include <string>
 #include <vector>
 
+#include "backends/sim/machine/processor_profile.h"
 #include "backends/sim/program/nested_cpu.h"
 #include "backends/sim/program/program_machine.h"
 
 namespace nvmx::sim {
 
-// The thing under test: guest programs on the core, on simulated CPUs that can do all that it uses.
+// The thing under test: guest programs on the core, on simulated CPUs with the capabilities
+// `hardware`.
 class NestedMachine final : public ProgramMachine, private L0Bus {
  public:
   // 1 to kMostCpus CPUs. `variant` is the core's order of things.
-  explicit NestedMachine(uint32_t cpus, const Variant& variant = *FindVariant("correct"));
+  explicit NestedMachine(uint32_t cpus, const Variant& variant = *FindVariant("correct"),
+                         const Capabilities& hardware = SimulatedCapabilities());
 
   // A check of every byte of L0's memory that must not change takes a few microseconds: it is made
   // after each run by default, and after one in `runs` otherwise.
