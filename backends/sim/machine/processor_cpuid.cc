@@ -33,6 +33,7 @@ constexpr Feature kFeatures[] = {
     {1, Register::kEcx, 3},                                         // MONITOR
     {1, Register::kEcx, 5, Cr4::kVmxe},                             // VMX
     {1, Register::kEcx, 17, Cr4::kPcide},                           // PCID
+    {1, Register::kEcx, 21, 0, Secondary::kVirtualizeX2ApicMode},   // x2APIC
     {1, Register::kEcx, 26, Cr4::kOsxsave},                         // XSAVE
     {1, Register::kEcx, 28, Cr4::kOsxsave},                         // AVX
     {1, Register::kEcx, 30, 0, Secondary::kRdrandExiting},          // RDRAND

@@ -3,6 +3,7 @@
 // RDMSR and WRMSR, and the lists of MSRs that VM entries and VM exits process.
 #include "backends/sim/machine/processor.h"
 #include "backends/sim/machine/processor_features.h"
+#include "core/vmx/controls.h"
 #include "core/vmx/msr_list.h"
 #include "core/x86/control_registers.h"
 #include "core/x86/efer.h"
@@ -44,15 +45,21 @@ constexpr SwitchedMsr kSwitchedMsrs[] = {
     {Msr::IA32_SYSENTER_EIP, &SwitchedRegisters::sysenter_eip},
 };
 
-// SDM Vol. 3A, 11.4.4 "Local APIC Status and Location", 11.12.1 "Detecting and Enabling x2APIC
-// Mode": without x2APIC mode, which CPUID does not show, its bit is reserved too.
-bool IsValidApicBase(uint64_t value, unsigned physical_bits) {
-  const uint64_t defined =
-      ApicBase::kBsp | ApicBase::kEnable | PageBase(PhysicalAddressMask(physical_bits));
-  return (value & ~defined) == 0;
+// SDM Vol. 3A, 11.4.4 "Local APIC Status and Location"; 11.12.5 "x2APIC State Transitions".
+bool IsValidApicBase(uint64_t old, uint64_t value, const Capabilities& capabilities) {
+  constexpr uint64_t kReserved = 0x2FF;  // bits 7:0 and 9
+  const auto width = static_cast<unsigned>(capabilities.physical_address_width);
+  if ((value & kReserved) != 0 || (value & ~PhysicalAddressMask(width)) != 0) return false;
+  const auto is = [](uint64_t base, uint64_t flag) { return (base & flag) != 0; };
+  const bool x2apic = is(value, ApicBase::kEnableX2Apic);
+  // A processor that virtualizes x2APIC mode has it.
+  if (x2apic && !capabilities.SupportsSecondary(Secondary::kVirtualizeX2ApicMode)) return false;
+  if (x2apic) return is(value, ApicBase::kEnable) && is(old, ApicBase::kEnable);
+  // x2APIC mode is left by disabling the APIC.
+  return !is(old, ApicBase::kEnableX2Apic) || !is(value, ApicBase::kEnable);
 }
 
-bool IsValid(Rule rule, uint64_t value, const Capabilities& capabilities) {
+bool IsValid(Rule rule, uint64_t old, uint64_t value, const Capabilities& capabilities) {
   switch (rule) {
     case Rule::kAny:
       return true;
@@ -61,7 +68,7 @@ bool IsValid(Rule rule, uint64_t value, const Capabilities& capabilities) {
     case Rule::kLow32Bits:
       return value >> 32 == 0;
     case Rule::kApicBase:
-      return IsValidApicBase(value, static_cast<unsigned>(capabilities.physical_address_width));
+      return IsValidApicBase(old, value, capabilities);
   }
   return false;
 }
@@ -119,7 +126,7 @@ bool Processor::WriteMsr(uint32_t msr, uint64_t value) {
   const auto linear_bits = static_cast<unsigned>(capabilities_.linear_address_width);
   for (const PlainMsr& row : kPlainMsrs) {
     if (Index(row.msr) != msr) continue;
-    if (!IsValid(row.rule, value, capabilities_)) return false;
+    if (!IsValid(row.rule, state_.plain.*row.member, value, capabilities_)) return false;
     state_.plain.*row.member = value;
     return true;
   }

@@ -50,8 +50,6 @@ const BadEntry kBadToLoad[] = {
     {"DebugctlWithReservedBit", Entry(Msr::IA32_DEBUGCTL, uint64_t{1} << 40)},
     {"TscAuxAbove32Bits", Entry(Msr::IA32_TSC_AUX, uint64_t{1} << 32)},
     {"ApicBaseWithReservedBit", Entry(Msr::IA32_APIC_BASE, ApicBase::kEnable | 1)},
-    {"ApicBaseInX2ApicMode",
-     Entry(Msr::IA32_APIC_BASE, ApicBase::kEnable | ApicBase::kEnableX2Apic)},
     {"ApicBaseBeyondTheWidth", Entry(Msr::IA32_APIC_BASE, ApicBase::kEnable | uint64_t{1} << 40)},
 };
 const BadEntry kBadToStore[] = {
