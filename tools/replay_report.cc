@@ -9,6 +9,7 @@
 #include "backends/sim/explorer/explorer.h"
 #include "backends/sim/replay/backtrace.h"
 #include "backends/sim/replay/diagnosis.h"
+#include "core/smp/system.h"
 #include "lhv/observation_text.h"
 
 namespace nvmx::tools {
@@ -35,7 +36,7 @@ std::string Backtrace(const sim::Machine& machine, uint32_t cpu) {
 // What became of the NMIs that were the guests', where it is not simply that all arrived.
 std::string GuestNmiReport(const sim::Machine& machine, uint32_t cpu) {
   const sim::NmiAccount& account = machine.cpu(cpu).account();
-  const uint64_t held = machine.cpu(cpu).cells().guest_nmis_pending.Peek();
+  const uint64_t held = machine.cpu(cpu).cells().guest_nmis_pending.Peek() & kGuestNmisPendingMask;
   const uint64_t latched = machine.cpu(cpu).latch().full() ? 1 : 0;
   if (account.sent_to_guest == account.delivered_to_guest && account.merged == 0) return "";
   const int64_t missing = int64_t{account.sent_to_guest} - account.delivered_to_guest -

@@ -8,6 +8,7 @@
 #include "core/nested/nested_exit.h"
 #include "core/smp/console.h"
 #include "core/smp/nmi.h"
+#include "core/smp/system.h"
 #include "core/vmx/interruption_info.h"
 
 namespace nvmx::sim {
@@ -73,7 +74,8 @@ void SkippedL2::FinishNestedEntry(Vcpu& vcpu) const {
 void NoUnblocking::AfterNmiExit(Vcpu&) const {}
 
 void SwallowedWindow::DeliverGuestNmi(Vcpu& vcpu) const {
-  SetNmiWindowExiting(vcpu, vcpu.own.guest_nmis_pending.Load(vcpu.ports.cpu) != 0);
+  const uint64_t pending = vcpu.own.guest_nmis_pending.Load(vcpu.ports.cpu);
+  SetNmiWindowExiting(vcpu, (pending & kGuestNmisPendingMask) != 0);
 }
 
 void SwallowedWindow::HandleNmiWindow(Vcpu& vcpu) const {
