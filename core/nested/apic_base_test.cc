@@ -3,6 +3,7 @@
 // IA32_APIC_BASE. SDM Vol. 3A, 11.4.4 "Local APIC Status and Location".
 #include "core/nested/apic_base.h"
 
+#include "core/nested/msr_access.h"
 #include "core/testing/fake_vcpu.h"
 #include "core/testing/hole_embedder.h"
 #include "core/x86/msr.h"
@@ -27,6 +28,12 @@ class ApicBaseTest : public testing::Test {
 };
 
 TEST_F(ApicBaseTest, L1ReadsTheProcessors) { EXPECT_EQ(Read(), kOn); }
+
+TEST_F(ApicBaseTest, RdmsrAndWrmsrComeHere) {
+  EXPECT_TRUE(WriteGuestMsr(l1_.vcpu(), kMsr, kOff));
+  EXPECT_EQ(ReadGuestMsr(l1_.vcpu(), kMsr), kOff);
+  EXPECT_EQ(Physical(), kOn);
+}
 
 TEST_F(ApicBaseTest, X2ApicModeIsL1sToEnter) {
   EXPECT_TRUE(Write(kOn | ApicBase::kEnableX2Apic));

@@ -5,6 +5,7 @@
 #include "core/nested/event_injection.h"
 
 #include "core/nested/guest_nmi.h"
+#include "core/nested/hypervisor.h"
 #include "core/nested/vmx_instructions.h"
 #include "core/testing/builders.h"
 #include "core/testing/fake_vcpu.h"
@@ -306,6 +307,22 @@ TEST_F(EventInjectionTest, UnblockingThatL1CannotKnowOfIsNotShown) {
   RunL2();
   l1_.Exit(ExitReason::kEptViolation, kIretUnblocked | 1);
   EXPECT_EQ(Vmcs12().Get<VmcsField::kExitQualification>(), kIretUnblocked | 1);
+}
+
+TEST_F(EventInjectionTest, NorIsThatOfAnExceptionThatL1Intercepts) {
+  const auto fault_of_iret = [&] {
+    RunL2();
+    L2().Set<VmcsField::kVmExitInterruptionInformation>(0x80000B0D | kIretUnblocked);
+    ExitWas(ExitReason::kExceptionOrNmi);
+    HandleVmExit(l1_.vcpu(), RawExit::FromHardware(VmcsRole::kVmcs02));
+  };
+  Intercept(Vector::kGeneralProtection);
+  UsePin(PinBased::kNmiExiting);
+  fault_of_iret();
+  ExpectExit(0, 0x80000B0D);
+  UsePin(PinBased::kNmiExiting | PinBased::kVirtualNmis);
+  fault_of_iret();
+  ExpectExit(0, 0x80000B0D | kIretUnblocked);
 }
 
 // --- RetireInstruction ---

@@ -152,6 +152,20 @@ TEST_F(ExitPathTest, AnExceptionExitIsNoNmiExit) {
   EXPECT_FALSE(is_nmi(InterruptionInformation::Nmi().value()));
 }
 
+// The rules of VM entry lack one then: L1 gets the failure as its own, and somebody has to hear of it.
+TEST_F(ExitPathTest, AnEntryThatTheProcessorRefusesIsL1sFailureAndReported) {
+  constexpr uint32_t kFailure = 1u << 31 | 33;
+  l1_.OthersAnswerQuiesce();
+  VmcsImage& l2 = l1_.vmcs.vmcs02();
+  l2.Set<VmcsField::kExitReason>(kFailure);
+  l2.Set<VmcsField::kExitQualification>(3);
+  HandleVmExit(l1_.vcpu(), RawExit::FromHardware(VmcsRole::kVmcs02));
+  EXPECT_FALSE(l1_.L2Runs());
+  EXPECT_EQ(l1_.state.vmcs12.Get<VmcsField::kExitReason>(), kFailure);
+  EXPECT_EQ(l1_.state.vmcs12.Get<VmcsField::kExitQualification>(), 3u);
+  EXPECT_EQ(l1_.trace.Count(TraceKind::kAssertionFailed), 1);
+}
+
 // With ports that refuse every call that is not named here: no lock, no memory, no write to a VMCS.
 TEST(SettleExitTest, TouchesTheExitReasonTheInterruptionInformationAndTheCellsOnly) {
   StrictMock<MockCpu> cpu;

@@ -400,6 +400,28 @@ TEST_F(GuestNmiTest, WithoutATimerTheMonitorTrapFlagExitsBehindTheEvent) {
   EXPECT_FALSE(MonitorTrapFlag(L2()));
 }
 
+// The NMI then exits late: README.md, "Limits".
+TEST_F(GuestNmiTest, WithNeitherOnlyTheWindowIsLeft) {
+  l1_.state.offered.true_pinbased_ctls &= ~(uint64_t{PinBased::kActivateVmxPreemptionTimer} << 32);
+  l1_.state.offered.true_procbased_ctls &=
+      ~(uint64_t{PrimaryProcessorBased::kMonitorTrapFlag} << 32);
+  UseMode(Mode::kVirtualNmis);
+  v_.Set<VmcsField::kVmEntryInterruptionInformation>(kNmi);
+  EnterWithPendingNmi();
+  EXPECT_TRUE(l1_.L2Runs());
+  EXPECT_TRUE(Window(L2()));
+  L2().Set<VmcsField::kVmEntryInterruptionInformation>(0);  // by delivery
+  L2().Set<VmcsField::kGuestInterruptibilityState>(Interruptibility::kBlockingByMovSs);
+  SetNmiWindowExiting(l1_.vcpu(), false);
+  Deliver();
+  EXPECT_TRUE(l1_.L2Runs());
+  EXPECT_TRUE(Window(L2()));
+  EXPECT_FALSE(MonitorTrapFlag(L2()));
+  L2().Set<VmcsField::kGuestInterruptibilityState>(0);
+  l1_.Exit(ExitReason::kNmiWindow);
+  ExpectNmiExitToL1();
+}
+
 TEST_F(GuestNmiTest, ADebugExceptionThatIsPendingGoesBeforeTheNmi) {
   RunL2(Mode::kVirtualNmis);
   L2().Set<VmcsField::kGuestPendingDebugExceptions>(PendingDebugExceptions::kBs);

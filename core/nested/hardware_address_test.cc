@@ -4,6 +4,7 @@
 // tested with the controls of VMCS02; EPT02, in memory_exits_test.
 #include "core/nested/hardware_address.h"
 
+#include "core/nested/embedder.h"
 #include "core/testing/fake_vcpu.h"
 #include "core/testing/hole_embedder.h"
 #include "core/vmx/ept.h"
@@ -29,6 +30,13 @@ class HardwareAddressTest : public testing::Test {
 
 TEST_F(HardwareAddressTest, APageIsWhereEpt01MapsIt) {
   EXPECT_EQ(Translate(0x4000), PhysicalAddress{0x4000 + kShift});
+}
+
+TEST_F(HardwareAddressTest, WhatHasARightIsPresent) {
+  EXPECT_FALSE(Ept01Mapping{}.is_present());
+  EXPECT_TRUE(Ept01Mapping{.readable = true}.is_present());
+  EXPECT_TRUE(Ept01Mapping{.writable = true}.is_present());
+  EXPECT_TRUE(Ept01Mapping{.executable = true}.is_present());
 }
 
 TEST_F(HardwareAddressTest, APageThatEpt01DoesNotMapIsNowhere) {

@@ -6,11 +6,13 @@
 
 #include <algorithm>
 
+#include "core/nested/vmcs01.h"
 #include "core/testing/builders.h"
 #include "core/testing/fake_vcpu.h"
 #include "core/vmx/controls.h"
 #include "core/vmx/interruptibility.h"
 #include "core/vmx/interruption_info.h"
+#include "core/x86/control_registers.h"
 #include "gtest/gtest.h"
 
 namespace nvmx {
@@ -109,6 +111,48 @@ TEST_F(InitSipiTest, AnL2ThatWaitsForASipiDoesNotExitForInit) {
   EXPECT_EQ(l1_.state.vmcs12.Get<VmcsField::kExitReason>(), 4u);
   EXPECT_EQ(l1_.state.vmcs12.Get<VmcsField::kExitQualification>(), 0x12u);
   EXPECT_EQ(l1_.state.init_latched, 1u);
+}
+
+// --- L1 outside VMX operation ---
+
+// SDM Vol. 3A, Table 10-1 "IA-32 and Intel 64 Processor States Following Power-up, Reset, or INIT".
+TEST_F(InitSipiTest, AfterInitL1IsInRealModeAtTheResetVector) {
+  VmcsImage& l1 = l1_.vmcs.vmcs01();
+  WriteL1Cr0(l1_.vcpu(), ReadL1Cr0(l1_.vcpu()) | Cr0::kCd);
+  l1_.Register(GeneralRegister::kRbx) = 7;
+  l1_.state.cr2 = 0x1234;
+  l1_.Exit(ExitReason::kInitSignal);
+  EXPECT_EQ(ReadL1Cr0(l1_.vcpu()), Cr0::kEt | Cr0::kCd);
+  EXPECT_EQ(ReadL1Cr4(l1_.vcpu()), 0u);
+  EXPECT_EQ(l1.Get<VmcsField::kGuestIa32Efer>(), 0u);
+  EXPECT_EQ(l1.Get<VmcsField::kVmEntryControls>() & VmEntry::kIa32eModeGuest, 0u);
+  EXPECT_EQ(l1.Get<VmcsField::kGuestRflags>(), 2u);
+  EXPECT_EQ(l1.Get<VmcsField::kGuestRip>(), 0xFFF0u);
+  EXPECT_EQ(l1.Get<VmcsField::kGuestCsSelector>(), 0xF000u);
+  EXPECT_EQ(l1.Get<VmcsField::kGuestCsBase>(), 0xFFFF0000u);
+  EXPECT_EQ(l1.Get<VmcsField::kGuestCsLimit>(), 0xFFFFu);
+  EXPECT_EQ(l1.Get<VmcsField::kGuestSsSelector>(), 0u);
+  EXPECT_EQ(l1.Get<VmcsField::kGuestSsBase>(), 0u);
+  EXPECT_EQ(l1.Get<VmcsField::kGuestDsLimit>(), 0xFFFFu);
+  EXPECT_EQ(l1.Get<VmcsField::kGuestIdtrBase>(), 0u);
+  EXPECT_EQ(l1.Get<VmcsField::kGuestIdtrLimit>(), 0xFFFFu);
+  EXPECT_EQ(l1.Get<VmcsField::kGuestDr7>(), 0x400u);
+  EXPECT_EQ(l1_.Register(GeneralRegister::kRbx), 0u);
+  EXPECT_EQ(l1_.Register(GeneralRegister::kRdx), l1_.cpu.Cpuid(1, 0).eax);
+  EXPECT_EQ(l1_.state.cr2, 0u);
+  EXPECT_EQ(l1.Get<VmcsField::kGuestActivityState>(),
+            static_cast<uint64_t>(ActivityState::kWaitForSipi));
+}
+
+// SDM Vol. 3A, 9.4 "Multiple-Processor (MP) Initialization": the vector is the number of a page.
+TEST_F(InitSipiTest, ASipiStartsL1AtThePageThatItNames) {
+  VmcsImage& l1 = l1_.vmcs.vmcs01();
+  l1_.Exit(ExitReason::kInitSignal);
+  l1_.Exit(ExitReason::kStartUpIpi, 0x9A);
+  EXPECT_EQ(l1.Get<VmcsField::kGuestCsSelector>(), 0x9A00u);
+  EXPECT_EQ(l1.Get<VmcsField::kGuestCsBase>(), 0x9A000u);
+  EXPECT_EQ(l1.Get<VmcsField::kGuestRip>(), 0u);
+  EXPECT_EQ(l1.Get<VmcsField::kGuestActivityState>(), 0u);
 }
 
 // --- Quiesces, which an NMI cannot bring to a CPU that waits ---

@@ -215,6 +215,21 @@ TEST_F(L1ControlRegistersTest, Cr3HasThePhysicalAddressWidth) {
   EXPECT_EQ(l1_.Register(kRbx), 0x7000u);
 }
 
+TEST_F(L1ControlRegistersTest, Cr3CanBeReadIntoRsp) {
+  Vmcs01().Set<kGuestCr3>(0x7000);
+  l1_.Execute(ExitReason::kControlRegisterAccesses,
+              {.displacement = ControlRegisterAccess::Make(Type::kMovFrom, 3, kRsp, 0).value()});
+  EXPECT_EQ(Vmcs01().Get<kGuestRsp>(), 0x7000u);
+}
+
+TEST_F(L1ControlRegistersTest, WithPaePagingCr3LoadsThePdptes) {
+  BeIn32BitMode(/*paging=*/true);
+  l1_.memory.Poke(0x5000, uint64_t{0x6003});
+  EXPECT_EQ(MovTo(3, 0x5000), kGeneralProtection);
+  l1_.memory.Poke(0x5000, uint64_t{0x6001});
+  EXPECT_EQ(MovTo(3, 0x5000), kDone);
+}
+
 TEST_F(L1ControlRegistersTest, Bit63OfCr3IsNotKeptAndKeepsTranslations) {
   EXPECT_EQ(MovTo(3, uint64_t{1} << 63 | 0x7000), kGeneralProtection);
   WriteL1Cr4(l1_.vcpu(), Cr4Of1() | Cr4::kPcide);

@@ -4,8 +4,10 @@
 #include "core/nested/l2_exits.h"
 
 #include "core/nested/embedder.h"
+#include "core/nested/hypervisor.h"
 #include "core/testing/builders.h"
 #include "core/testing/fake_vcpu.h"
+#include "core/testing/hole_embedder.h"
 #include "core/testing/serving_embedder.h"
 #include "core/vmx/bitmaps.h"
 #include "core/vmx/controls.h"
@@ -179,6 +181,20 @@ TEST_F(L2ExitsTest, ABitOfCr4ThatL1OwnsIsL1s) {
   ExpectL1Gets(ExitReason::kControlRegisterAccesses);
 }
 
+// --- I/O ---
+
+TEST_F(L2ExitsTest, WithABitmapOutOfL1sReachEveryIoExitIsL1s) {
+  const EmbedderWithHole embedder({.hole = kBitmap + 0x1000});
+  l1_.SetEmbedder(embedder);
+  v_.Set<kPrimaryProcessorBasedControls>(v_.Get<kPrimaryProcessorBasedControls>() |
+                                         PrimaryProcessorBased::kUseIoBitmaps);
+  v_.Set<kIoBitmapAAddress>(kBitmap);
+  v_.Set<kIoBitmapBAddress>(kBitmap + 0x1000);
+  Run();
+  l1_.Exit(ExitReason::kIoInstruction, uint64_t{0x80} << 16);
+  ExpectL1Gets(ExitReason::kIoInstruction);
+}
+
 // --- Memory ---
 
 class L2MemoryExitsTest : public L2ExitsTest {
@@ -240,6 +256,18 @@ TEST_F(L2MemoryExitsTest, WithoutEpt12AForbiddenAccessIsGeneralProtection) {
 }
 
 // --- What nobody asked for ---
+
+TEST_F(L2ExitsTest, AnExceptionThatNobodyAskedForIsL2sAllTheSame) {
+  Run();
+  L2().Set<kVmExitInterruptionInformation>(
+      InterruptionInformation::HardwareException(Vector::kGeneralProtection).value());
+  L2().Set<kVmExitInterruptionErrorCode>(0x18);
+  L2().Set<kExitReason>(static_cast<uint64_t>(ExitReason::kExceptionOrNmi));
+  HandleVmExit(l1_.vcpu(), RawExit::FromHardware(VmcsRole::kVmcs02));
+  ExpectL2Gets(Vector::kGeneralProtection);
+  EXPECT_EQ(L2().Get<kVmEntryExceptionErrorCode>(), 0x18u);
+  EXPECT_EQ(l1_.trace.Count(TraceKind::kAssertionFailed), 1);
+}
 
 TEST_F(L2ExitsTest, AnExitThatNobodyAskedForIsReported) {
   Run();

@@ -405,6 +405,17 @@ TEST_F(MemoryExitsTest, AForbiddenAccessWhileAFaultIsDeliveredIsADoubleFault) {
   EXPECT_TRUE(Injected().IsHardwareException(Vector::kDoubleFault));
 }
 
+// EPT02 holds nothing that a processor finds misconfigured.
+TEST_F(MemoryExitsTest, AMisconfigurationThatIsNotEpt12sIsReportedAndFilled) {
+  ept12_.Map(kL2, kL1);
+  RunL2();
+  Vmcs02().Set<VmcsField::kGuestPhysicalAddress>(kL2);
+  l1_.Exit(ExitReason::kEptMisconfiguration);
+  EXPECT_TRUE(l1_.L2Runs());
+  EXPECT_TRUE(Find(kL2));
+  EXPECT_EQ(l1_.trace.Count(TraceKind::kAssertionFailed), 1);
+}
+
 // --- Events that an exit interrupted ---
 
 TEST_F(MemoryExitsTest, AnInterruptedEventIsDeliveredAfterThePageIsMapped) {

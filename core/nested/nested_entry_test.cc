@@ -304,5 +304,16 @@ TEST_F(NestedEntryTest, TheEventThatL1InjectsIsInVmcs02) {
   }
 }
 
+TEST_F(NestedEntryTest, AnEventOfAnEntryThatFailedIsNotInjectedByTheNext) {
+  Vmcs12().Set<VmcsField::kVmEntryInterruptionInformation>(
+      InterruptionInformation::HardwareException(Vector::kInvalidOpcode).value());
+  EntryList({{0xDEAD, 0, 0}});
+  EXPECT_TRUE(Launch().is_entry_failure());
+  Vmcs12().Set<VmcsField::kVmEntryInterruptionInformation>(0);
+  EntryList({});
+  ASSERT_THAT(Launch(), Enters());
+  EXPECT_EQ(Vmcs02().Get<VmcsField::kVmEntryInterruptionInformation>(), 0u);
+}
+
 }  // namespace
 }  // namespace nvmx

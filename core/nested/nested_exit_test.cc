@@ -138,6 +138,21 @@ TEST_F(NestedExitTest, WhatSmisTellOfIoKeepsTheValuesThatL1Wrote) {
   }
 }
 
+TEST_F(NestedExitTest, WhatAnExitThatL0MakesDoesNotTellIs0) {
+  RunL2();
+  for (const VmcsFieldInformation& row : kVmcsFields) {
+    if (row.policy == Vmcs02Policy::kExitInformation) Vmcs12().Write(row.field, 0x77);
+  }
+  ReflectMadeExit(l1_.vcpu(), {.reason = ExitReason::kTripleFault});
+  for (const VmcsFieldInformation& row : kVmcsFields) {
+    if (row.policy != Vmcs02Policy::kExitInformation) continue;
+    if (!Exists(row.field, l1_.state.offered)) continue;
+    const bool is_reason = row.field == VmcsField::kExitReason;
+    const bool is_error = row.field == VmcsField::kVmInstructionError;
+    EXPECT_EQ(Vmcs12().Read(row.field), is_reason ? 2u : is_error ? 0x77u : 0u) << row.name;
+  }
+}
+
 TEST_F(NestedExitTest, TheValidBitOfTheInjectionFieldIsCleared) {
   const uint32_t event = InterruptionInformation::HardwareException(Vector::kInvalidOpcode).value();
   v_.Set<VmcsField::kVmEntryInterruptionInformation>(event);

@@ -162,6 +162,17 @@ TEST_F(ShadowVmcsTest, APageFaultOfTheOperandIsL2sAndChangesCr2Then) {
   EXPECT_EQ(l1_.state.cr2, FakeVcpu::kMemorySize);
 }
 
+TEST_F(ShadowVmcsTest, APageFaultOfTheSourceWritesNothing) {
+  Run();
+  Execute(ExitReason::kVmwrite, Encoding(kGuestRip),
+          {.register2 = kRcx, .displacement = FakeVcpu::kMemorySize});
+  EXPECT_TRUE(l1_.L2Runs());
+  EXPECT_TRUE(InterruptionInformation(L2().Get<kVmEntryInterruptionInformation>())
+                  .IsHardwareException(Vector::kPageFault));
+  EXPECT_EQ(l1_.state.cr2, FakeVcpu::kMemorySize);
+  EXPECT_EQ(Shadow().Read(kGuestRip), kValue);
+}
+
 TEST_F(ShadowVmcsTest, APageFaultThatL1InterceptsLeavesCr2) {
   v_.Set<kExceptionBitmap>(1u << 14);
   Run();

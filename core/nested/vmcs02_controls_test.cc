@@ -187,6 +187,21 @@ TEST_F(TscOf01Test, ScalingWithoutOffsettingDoesNotCount) {
   EXPECT_EQ(Secondary02() & Secondary::kUseTscScaling, 0u);
 }
 
+TEST_F(TscOf01Test, L0sScaleCountsToo) {
+  UseOffset01(70);
+  VmcsImage& vmcs01 = l1_.vmcs.vmcs01();
+  vmcs01.Set<kSecondaryProcessorBasedControls>(vmcs01.Get<kSecondaryProcessorBasedControls>() |
+                                               Secondary::kUseTscScaling);
+  vmcs01.Set<kTscMultiplier>(3 * TscView::kUnscaled);
+  SetBits(kPrimaryProcessorBasedControls, PrimaryProcessorBased::kUseTscOffsetting);
+  UseSecondary(Secondary::kUseTscScaling);
+  v_.Set<kTscMultiplier>(2 * TscView::kUnscaled);
+  v_.Set<kTscOffset>(1000);
+  Run();
+  EXPECT_EQ(In02(kTscMultiplier), 6 * TscView::kUnscaled);
+  EXPECT_EQ(In02(kTscOffset), 1140u);
+}
+
 TEST_F(TscOf01Test, ANewOffsetOfL0sIsFollowed) {
   UseOffset01(70);
   Run();

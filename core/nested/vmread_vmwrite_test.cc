@@ -50,6 +50,21 @@ TEST_F(VmreadVmwriteTest, WithoutACurrentVmcsIsVmfailInvalid) {
   EXPECT_EQ(Vmread(0x7FFE), VmxOutcome::FailInvalid());
 }
 
+TEST_F(VmreadVmwriteTest, EveryRegisterCanHoldTheEncoding) {
+  Vmcs12().Set<VmcsField::kGuestRip>(kValue);
+  for (unsigned number = 0; number < 16; ++number) {
+    const auto name = static_cast<GeneralRegister>(number);
+    if (name == kRsp) continue;
+    for (unsigned other = 0; other < 16; ++other) l1_.state.registers[other] = 0x7FFE;
+    l1_.Register(name) = Encoding(VmcsField::kGuestRip);
+    const GeneralRegister to = name == kRbx ? kRdx : kRbx;
+    EXPECT_EQ(l1_.Execute(ExitReason::kVmread,
+                          {.in_register = true, .register1 = to, .register2 = name}),
+              VmxOutcome::Succeed());
+    EXPECT_EQ(l1_.Register(to), kValue) << "register " << number;
+  }
+}
+
 TEST_F(VmreadVmwriteTest, WhatIsWrittenIsReadInTheWidthOfTheField) {
   EXPECT_EQ(Vmwrite(VmcsField::kGuestEsSelector, kValue), VmxOutcome::Succeed());
   EXPECT_EQ(Vmread(VmcsField::kGuestEsSelector), VmxOutcome::Succeed());

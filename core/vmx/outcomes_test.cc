@@ -27,6 +27,13 @@ TEST(VmxOutcomeTest, EachKindIsItselfAndNoOther) {
   EXPECT_FALSE(VmxOutcome::Fault(Vector::kInvalidOpcode).is_fail_valid());
 }
 
+TEST(VmxOutcomeTest, TheKindIsOneToSwitchOn) {
+  EXPECT_EQ(VmxOutcome::Succeed().kind(), VmxOutcome::Kind::kSucceed);
+  EXPECT_EQ(VmxOutcome::FailInvalid().kind(), VmxOutcome::Kind::kFailInvalid);
+  EXPECT_EQ(VmxOutcome::FailValid(kInvalidControls).kind(), VmxOutcome::Kind::kFailValid);
+  EXPECT_EQ(VmxOutcome::Fault(Vector::kInvalidOpcode).kind(), VmxOutcome::Kind::kFault);
+}
+
 TEST(VmxOutcomeTest, AFailureCarriesItsNumberAndAFaultItsVectorAndErrorCode) {
   EXPECT_EQ(VmxOutcome::FailValid(kInvalidControls).vm_instruction_error(), kInvalidControls);
   constexpr VmxOutcome kFault = VmxOutcome::Fault(Vector::kPageFault, 0xB);
@@ -47,6 +54,13 @@ TEST(VmxOutcomeTest, AnErrorNumberAndTheEqualVectorDiffer) {
 TEST(VmxOutcomeTest, FaultsWithDifferentErrorCodesDiffer) {
   EXPECT_NE(VmxOutcome::Fault(Vector::kGeneralProtection, 0),
             VmxOutcome::Fault(Vector::kGeneralProtection, 8));
+}
+
+TEST(EntryOutcomeTest, TheKindIsOneToSwitchOn) {
+  EXPECT_EQ(EntryOutcome::Entered().kind(), EntryOutcome::Kind::kEntered);
+  EXPECT_EQ(EntryOutcome::Fail(VmxOutcome::FailInvalid()).kind(), EntryOutcome::Kind::kFail);
+  EXPECT_EQ(EntryOutcome::EntryFailure(ExitReason::kVmEntryFailureMsrLoading, 1).kind(),
+            EntryOutcome::Kind::kEntryFailure);
 }
 
 TEST(EntryOutcomeTest, AFailedInstructionKeepsItsOutcome) {
