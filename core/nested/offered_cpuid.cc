@@ -8,7 +8,7 @@
 namespace nvmx {
 namespace {
 
-constexpr uint32_t Bit(unsigned n) { return uint32_t{1} << n; }
+consteval uint32_t Bit(unsigned n) { return uint32_t{1} << n; }
 
 // A feature, which L1 has if the bits of CR4 are offered and the secondary controls are. Both 0: it
 // never has it.

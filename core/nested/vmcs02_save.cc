@@ -13,7 +13,7 @@ namespace nvmx {
 namespace {
 
 // The guest state that hardware keeps in VMCS02 for L2.
-constexpr FieldSet GuestStateInVmcs02() {
+consteval FieldSet GuestStateInVmcs02() {
   FieldSet fields;
   for (const VmcsFieldInformation& row : kVmcsFields) {
     const bool kept = row.policy == Vmcs02Policy::kCopy || row.policy == Vmcs02Policy::kMerge;
@@ -25,7 +25,7 @@ constexpr FieldSet kGuestState = GuestStateInVmcs02();
 
 // What an exit writes about itself. The four fields about I/O are for exits by SMIs alone. SDM Vol.
 // 3C, 25.9.4 "Information for VM Exits Due to Instruction Execution".
-constexpr FieldSet ExitInformation() {
+consteval FieldSet ExitInformation() {
   FieldSet fields;
   for (const VmcsFieldInformation& row : kVmcsFields) {
     if (row.policy == Vmcs02Policy::kExitInformation) fields.Add(row.field);
