@@ -152,7 +152,8 @@ TEST_F(ExitPathTest, AnExceptionExitIsNoNmiExit) {
   EXPECT_FALSE(is_nmi(InterruptionInformation::Nmi().value()));
 }
 
-// The rules of VM entry lack one then: L1 gets the failure as its own, and somebody has to hear of it.
+// The rules of VM entry lack one then: L1 gets the failure as its own, and somebody has to hear of
+// it.
 TEST_F(ExitPathTest, AnEntryThatTheProcessorRefusesIsL1sFailureAndReported) {
   constexpr uint32_t kFailure = 1u << 31 | 33;
   l1_.OthersAnswerQuiesce();

@@ -58,9 +58,9 @@ TEST_F(VmreadVmwriteTest, EveryRegisterCanHoldTheEncoding) {
     for (unsigned other = 0; other < 16; ++other) l1_.state.registers[other] = 0x7FFE;
     l1_.Register(name) = Encoding(VmcsField::kGuestRip);
     const GeneralRegister to = name == kRbx ? kRdx : kRbx;
-    EXPECT_EQ(l1_.Execute(ExitReason::kVmread,
-                          {.in_register = true, .register1 = to, .register2 = name}),
-              VmxOutcome::Succeed());
+    EXPECT_EQ(
+        l1_.Execute(ExitReason::kVmread, {.in_register = true, .register1 = to, .register2 = name}),
+        VmxOutcome::Succeed());
     EXPECT_EQ(l1_.Register(to), kValue) << "register " << number;
   }
 }
