@@ -23,18 +23,13 @@ consteval FieldSet GuestStateInVmcs02() {
 }
 constexpr FieldSet kGuestState = GuestStateInVmcs02();
 
-// What an exit writes about itself. The four fields about I/O are for exits by SMIs alone. SDM Vol.
-// 3C, 25.9.4 "Information for VM Exits Due to Instruction Execution".
+// What an exit writes about itself.
 consteval FieldSet ExitInformation() {
   FieldSet fields;
   for (const VmcsFieldInformation& row : kVmcsFields) {
     if (row.policy == Vmcs02Policy::kExitInformation) fields.Add(row.field);
   }
   fields.Remove(VmcsField::kVmInstructionError);
-  for (const VmcsField field :
-       {VmcsField::kIoRcx, VmcsField::kIoRsi, VmcsField::kIoRdi, VmcsField::kIoRip}) {
-    fields.Remove(field);
-  }
   return fields;
 }
 constexpr FieldSet kExitInformation = ExitInformation();

@@ -25,15 +25,8 @@ class PhysicalMemory final : public EntryMemory {
   const Memory& memory_;
 };
 
-// Only exits by SMIs write these. SDM Vol. 3C, 25.9.4 "Information for VM Exits Due to Instruction
-// Execution".
-constexpr bool IsOfSmis(VmcsField field) {
-  return field == VmcsField::kIoRcx || field == VmcsField::kIoRsi || field == VmcsField::kIoRdi ||
-         field == VmcsField::kIoRip;
-}
-
 constexpr bool IsExitInformation(const VmcsFieldInformation& row) {
-  return row.policy == Vmcs02Policy::kExitInformation && !IsOfSmis(row.field);
+  return row.policy == Vmcs02Policy::kExitInformation;
 }
 
 constexpr auto kExitInformation = [] {
