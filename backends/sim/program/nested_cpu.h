@@ -67,6 +67,8 @@ class NestedCpu final : public ProgramCpu,
   const std::string& defect() const { return defect_; }
 
   const VcpuState& vcpu_state() const { return vcpu_state_; }
+  // L0's own view of this CPU, for who looks at a state or changes it between two turns.
+  Vcpu& vcpu() { return vcpu_; }
   // What is neither in the processor nor in the guest's memory, to go back to.
   struct L0State {
     VcpuState vcpu;
