@@ -1,0 +1,142 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// Every target without libFuzzer: its seeds, and inputs made of them by its own mutators. Everything
+// follows from fixed numbers.
+#include <algorithm>
+#include <memory>
+#include <span>
+#include <string>
+#include <vector>
+
+#include "fuzz/input.h"
+#include "fuzz/seeds.h"
+#include "fuzz/target.h"
+#include "gtest/gtest.h"
+
+namespace nvmx::fuzz {
+namespace {
+
+constexpr char kSuites[] = "lhv/suites";
+constexpr int kMutations = 1500;
+
+// What libFuzzer's own mutations come to: a byte or a bit.
+ByteMutator SomeBytes(Random& random) {
+  return [&random](std::byte* data, size_t size, size_t capacity) {
+    if (size == 0) {
+      if (capacity == 0) return size_t{0};
+      data[0] = static_cast<std::byte>(random.Next());
+      return size_t{1};
+    }
+    data[random.Below(size)] ^= static_cast<std::byte>(random.Bit(8));
+    return size;
+  };
+}
+
+class FuzzTest : public testing::TestWithParam<TargetInformation> {
+ protected:
+  std::vector<Seed> Seeds() {
+    absl::StatusOr<std::vector<Seed>> seeds = SeedsOf(GetParam(), kSuites);
+    EXPECT_TRUE(seeds.ok()) << seeds.status();
+    return seeds.ok() ? *std::move(seeds) : std::vector<Seed>{};
+  }
+  std::unique_ptr<Target> target_ = MakeTarget(GetParam());
+};
+
+TEST_P(FuzzTest, SeedsAreInputsAndFindNothing) {
+  const std::vector<Seed> seeds = Seeds();
+  EXPECT_GE(seeds.size(), 8u);
+  for (const Seed& seed : seeds) {
+    const std::optional<Find> find = target_->Run(seed.bytes);
+    EXPECT_TRUE(target_->valid()) << seed.name;
+    EXPECT_FALSE(find) << seed.name << ": " << find->signature << "\n" << find->text << find->yaml;
+  }
+}
+
+// Also that a run leaves nothing behind for the next.
+TEST_P(FuzzTest, EqualInputsEndAlike) {
+  std::vector<Seed> seeds = Seeds();
+  if (seeds.size() > 60) seeds.resize(60);
+  std::vector<uint64_t> digests;
+  for (const Seed& seed : seeds) {
+    target_->Run(seed.bytes);
+    digests.push_back(target_->Digest());
+  }
+  for (size_t i = seeds.size(); i-- > 0;) {
+    target_->Run(seeds[i].bytes);
+    EXPECT_EQ(target_->Digest(), digests[i]) << seeds[i].name;
+  }
+}
+
+TEST_P(FuzzTest, MutatorsMakeInputs) {
+  const std::vector<Seed> seeds = Seeds();
+  ASSERT_FALSE(seeds.empty());
+  Random random(1);
+  const ByteMutator bytes = SomeBytes(random);
+  int valid = 0;
+  for (int i = 0; i < kMutations; ++i) {
+    const Seed& a = random.Of(std::span(seeds));
+    std::vector<std::byte> input = target_->Mutate(a.bytes, random, bytes);
+    if (random.OneIn(4)) {
+      input = target_->CrossOver(input, random.Of(std::span(seeds)).bytes, random);
+    }
+    if (input.size() > GetParam().max_bytes) continue;
+    target_->Run(input);
+    valid += target_->valid() ? 1 : 0;
+  }
+  EXPECT_GT(valid, kMutations * 3 / 4);
+}
+
+TEST_P(FuzzTest, AnyBytesDoNoHarm) {
+  Random random(2);
+  for (int i = 0; i < 200; ++i) {
+    std::vector<std::byte> input(random.Below(64));
+    for (std::byte& byte : input) byte = static_cast<std::byte>(random.Next());
+    target_->Run(input);
+  }
+  target_->Run({});
+}
+
+INSTANTIATE_TEST_SUITE_P(Targets, FuzzTest,
+                         testing::ValuesIn(AllTargets().begin(), AllTargets().end()),
+                         [](const auto& info) { return std::string(info.param.name); });
+
+// --- Inputs and back
+
+TEST(InputTest, WhatIsWrittenIsReadAgain) {
+  for (const TargetInformation& target : AllTargets()) {
+    if (target.form == InputForm::kSchedule || target.form == InputForm::kText) continue;
+    const absl::StatusOr<std::vector<Seed>> seeds = SeedsOf(target, kSuites);
+    ASSERT_TRUE(seeds.ok()) << seeds.status();
+    for (const Seed& seed : *seeds) {
+      InputReader reader(target);
+      const lhv::GuestProgram* own = reader.Read(seed.bytes);
+      ASSERT_NE(own, nullptr) << seed.name << ": " << reader.error();
+      EXPECT_EQ(EncodeInput(*own), seed.bytes) << seed.name;
+    }
+  }
+}
+
+TEST(InputTest, MemoryOfTheSetupIsNotAnInputs) {
+  lhv::GuestProgram own;
+  own.cpus.resize(1);
+  own.cpus[0].memory.push_back({"", kFirstInputMemory - 8, std::vector<std::byte>(16)});
+  EXPECT_EQ(InputReader(InputForm::kBehindEntry).Read(EncodeInput(own)), nullptr);
+  own.cpus[0].memory[0].offset = kFirstInputMemory;
+  EXPECT_NE(InputReader(InputForm::kBehindEntry).Read(EncodeInput(own)), nullptr);
+}
+
+TEST(InputTest, MemoryLiesOverTheSetups) {
+  lhv::GuestProgram own;
+  own.cpus.resize(1);
+  own.cpus[0].memory.push_back({"", EptTables::kPml4, std::vector<std::byte>(8)});
+  const lhv::GuestProgram whole = WholeProgram(InputForm::kBehindEptEntry, own);
+  const lhv::GuestProgram& setup = SetupOf(InputForm::kBehindEptEntry);
+  for (size_t i = 0; i < setup.cpus[0].memory.size(); ++i) {
+    const lhv::MemoryBlock& before = setup.cpus[0].memory[i];
+    const lhv::MemoryBlock& after = whole.cpus[0].memory[i];
+    EXPECT_EQ(before.bytes == after.bytes, before.offset != EptTables::kPml4) << before.name;
+  }
+}
+
+}  // namespace
+}  // namespace nvmx::fuzz

@@ -1,0 +1,119 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// What scripts/fuzz needs beside the fuzzers.
+#include <cstdio>
+#include <cstring>
+#include <fstream>
+#include <iterator>
+#include <memory>
+#include <span>
+#include <string>
+#include <vector>
+
+#include "absl/strings/str_cat.h"
+#include "core/vmx/exit_reason.h"
+#include "fuzz/input.h"
+#include "fuzz/seeds.h"
+#include "fuzz/target.h"
+#include "fuzz/vmcs12_rounding.h"
+
+namespace nvmx::fuzz {
+namespace {
+
+constexpr int kUsage = 2;
+
+int Complain(const std::string& message) {
+  std::fprintf(stderr, "fuzz_tool: %s\n", message.c_str());
+  return kUsage;
+}
+
+bool Write(const std::string& path, std::span<const std::byte> bytes) {
+  std::ofstream file(path, std::ios::binary);
+  file.write(reinterpret_cast<const char*>(bytes.data()),
+             static_cast<std::streamsize>(bytes.size()));
+  return static_cast<bool>(file.flush());
+}
+
+int List() {
+  for (const TargetInformation& target : AllTargets()) {
+    std::printf("%s\t%zu\t%s\n", target.name, target.max_bytes, target.property);
+  }
+  return 0;
+}
+
+// What the numbers in struct Reached stand for.
+int Names() {
+  for (uint32_t number = 0; RuleName(number) != nullptr; ++number) {
+    std::printf("rule\t%u\t%s\n", number, RuleName(number));
+  }
+#define NVMX_EXIT_REASON(name, number, title, route) std::printf("exit\t%d\t%s\n", number, title);
+#include "core/vmx/exit_reasons.def"
+#undef NVMX_EXIT_REASON
+  return 0;
+}
+
+int Seeds(const TargetInformation& target, const std::string& suites, const std::string& out) {
+  const absl::StatusOr<std::vector<Seed>> seeds = SeedsOf(target, suites);
+  if (!seeds.ok()) return Complain(std::string(seeds.status().message()));
+  for (const Seed& seed : *seeds) {
+    const std::string path = absl::StrCat(out, "/", seed.name);
+    if (!Write(path, seed.bytes)) return Complain(absl::StrCat(path, ": ", std::strerror(errno)));
+  }
+  return 0;
+}
+
+// One input, without libFuzzer: 0 if what must hold holds, 1 and what was found otherwise.
+int Check(const TargetInformation& target, const std::string& path, const std::string& out) {
+  std::ifstream file(path, std::ios::binary);
+  const std::string text{std::istreambuf_iterator<char>(file), std::istreambuf_iterator<char>()};
+  if (!file) return Complain(absl::StrCat(path, ": ", std::strerror(errno)));
+  const std::unique_ptr<Target> machine = MakeTarget(target);
+  const std::optional<Find> find = machine->Run(std::as_bytes(std::span(text)));
+  if (!machine->valid()) {
+    const absl::StatusOr<lhv::GuestProgram> program =
+        DecodeProgramInput(target.form, std::as_bytes(std::span(text)));
+    return Complain(absl::StrCat(path, ": no input of ", target.name, ": ",
+                                 program.ok() ? "it is too long" : program.status().message()));
+  }
+  if (!find) {
+    std::printf("%s: %s holds\n", path.c_str(), target.name);
+    return 0;
+  }
+  std::printf("%s: %s\n%s", path.c_str(), find->signature.c_str(), find->text.c_str());
+  if (!out.empty() && !Write(absl::StrCat(out, find->extension),
+                             std::as_bytes(std::span(find->yaml)))) {
+    return Complain(absl::StrCat(out, find->extension, ": ", std::strerror(errno)));
+  }
+  return 1;
+}
+
+int Main(const std::vector<std::string>& arguments) {
+  constexpr char kHelp[] =
+      "usage: fuzz_tool list | names | dictionary TARGET | seeds TARGET SUITES DIRECTORY |\n"
+      "       check TARGET INPUT [PROGRAM]   (the program goes to PROGRAM.yaml)";
+  if (arguments.empty()) return Complain(kHelp);
+  const std::string& command = arguments[0];
+  if (command == "list" && arguments.size() == 1) return List();
+  if (command == "names" && arguments.size() == 1) return Names();
+  if (arguments.size() < 2) return Complain(kHelp);
+  const TargetInformation* target = FindTarget(arguments[1]);
+  if (target == nullptr) return Complain(absl::StrCat("there is no target ", arguments[1]));
+  if (command == "dictionary" && arguments.size() == 2) {
+    std::fputs(DictionaryOf(*target).c_str(), stdout);
+    return 0;
+  }
+  if (command == "seeds" && arguments.size() == 4) {
+    return Seeds(*target, arguments[2], arguments[3]);
+  }
+  if (command == "check" && (arguments.size() == 3 || arguments.size() == 4)) {
+    return Check(*target, arguments[2], arguments.size() == 4 ? arguments[3] : "");
+  }
+  return Complain(kHelp);
+}
+
+}  // namespace
+}  // namespace nvmx::fuzz
+
+int main(int argc, char** argv) {
+  return nvmx::fuzz::Main(std::vector<std::string>(argv + 1, argv + argc));
+}

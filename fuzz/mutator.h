@@ -1,0 +1,45 @@
+// SPDX-License-Identifier: Apache-2.0
+#ifndef NVMX_FUZZ_MUTATOR_H_
+#define NVMX_FUZZ_MUTATOR_H_
+
+#include <cstdint>
+#include <string_view>
+#include <vector>
+
+#include "fuzz/target.h"
+#include "lhv/assembled.h"
+
+namespace nvmx::fuzz {
+
+// Changes guest programs by their structure. What it inserts are pieces of programs of the
+// generator's topics that the target is about, made once.
+class ProgramMutator {
+ public:
+  explicit ProgramMutator(const TargetInformation& target);
+
+  // One to a few changes. `own` is an input's own part.
+  void Mutate(lhv::GuestProgram& own, Random& random, const ByteMutator& mutate_bytes) const;
+  // What `a` has, with pieces of `b`.
+  void CrossOver(lhv::GuestProgram& a, const lhv::GuestProgram& b, Random& random) const;
+  // A program of the pool.
+  const lhv::GuestProgram& Some(Random& random) const {
+    return random.Of(std::span<const lhv::GuestProgram>(pool_));
+  }
+
+ private:
+  void MutateOnce(lhv::GuestProgram& own, Random& random, const ByteMutator& mutate_bytes) const;
+  void MutateCode(lhv::CpuProgram& cpu, Random& random, const ByteMutator& mutate_bytes) const;
+  void MutateMemory(lhv::CpuProgram& cpu, Random& random, const ByteMutator& mutate_bytes) const;
+  void InsertPiece(lhv::CpuProgram& cpu, const lhv::CpuProgram& from, Random& random) const;
+
+  const TargetInformation& target_;
+  std::vector<lhv::GuestProgram> pool_;
+};
+
+// Writes 8 bytes of the program's memory, which has blocks in ascending order.
+void PutWord(lhv::CpuProgram& cpu, uint64_t offset, uint64_t value);
+uint64_t WordAt(const lhv::CpuProgram& cpu, uint64_t offset);
+
+}  // namespace nvmx::fuzz
+
+#endif  // NVMX_FUZZ_MUTATOR_H_
