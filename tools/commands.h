@@ -26,6 +26,10 @@ int RunExplore(const std::vector<std::string>& arguments);
 int RunCompare(const std::vector<std::string>& arguments);
 int RunExperiments(const std::vector<std::string>& arguments);
 int RunGenerate(const std::vector<std::string>& arguments);
+int RunShow(const std::vector<std::string>& arguments);
+int RunExplain(const std::vector<std::string>& arguments);
+int RunShrink(const std::vector<std::string>& arguments);
+int RunRepro(const std::vector<std::string>& arguments);
 int RunVerdicts(const std::vector<std::string>& arguments);
 
 // Prints "nvmx: message" to standard error and returns kBadInput.

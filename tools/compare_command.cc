@@ -12,11 +12,11 @@
 #include "backends/sim/program/comparison.h"
 #include "backends/sim/program/declared_differences.h"
 #include "backends/sim/program/difference_text.h"
-#include "backends/sim/program/program_files.h"
 #include "backends/sim/program/program_needs.h"
 #include "core/nested/offered_capabilities.h"
 #include "tools/command_line.h"
 #include "tools/commands.h"
+#include "tools/input_files.h"
 #include "tools/processor_flag.h"
 #include "tools/scenario_flags.h"
 
@@ -55,7 +55,7 @@ int RunCompare(const std::vector<std::string>& arguments) {
   }
   absl::StatusOr<sim::ScenarioChanges> changes = ChangesFromFlags();
   if (!changes.ok()) return Complain(std::string(changes.status().message()));
-  absl::StatusOr<std::vector<std::string>> files = sim::ProgramFiles(arguments);
+  absl::StatusOr<std::vector<std::string>> files = InputFiles(arguments);
   if (!files.ok()) return Complain(std::string(files.status().message()));
   const bool verbose = absl::GetFlag(FLAGS_verbose);
   std::map<uint32_t, std::unique_ptr<sim::Comparer>> comparers;
@@ -66,7 +66,7 @@ int RunCompare(const std::vector<std::string>& arguments) {
   Counts counts;
   sim::Comparison comparison;
   for (const std::string& file : *files) {
-    absl::StatusOr<lhv::GuestProgram> program = sim::LoadProgram(file, changes->cpus);
+    absl::StatusOr<lhv::GuestProgram> program = LoadProgramInput(file, changes->cpus);
     if (!program.ok()) return Complain(std::string(program.status().message()));
     const auto cpus = static_cast<uint32_t>(program->cpus.size());
     std::unique_ptr<sim::Comparer>& comparer = comparers[cpus];

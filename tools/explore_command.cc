@@ -2,7 +2,6 @@
 #include <atomic>
 #include <csignal>
 #include <cstdio>
-#include <fstream>
 #include <string>
 #include <vector>
 
@@ -15,6 +14,7 @@
 #include "backends/sim/replay/replay.h"
 #include "tools/command_line.h"
 #include "tools/commands.h"
+#include "tools/input_files.h"
 #include "tools/scenario_flags.h"
 
 ABSL_FLAG(
@@ -28,7 +28,8 @@ ABSL_FLAG(uint64_t, seed, 1,
 ABSL_FLAG(uint64_t, schedules, 100'000, "of random and pct: how many");
 ABSL_FLAG(uint32_t, changes, 2, "of pct: changes of priority in a schedule");
 ABSL_FLAG(std::string, output, "",
-          "write the failing schedule to this file instead of SCENARIO-VARIANT.schedule");
+          "write to this file; without it explore writes SCENARIO-VARIANT.schedule, and shrink to "
+          "standard output");
 
 namespace nvmx::tools {
 namespace {
@@ -56,16 +57,10 @@ absl::Status SaveFinding(const sim::Scenario& scenario, const sim::Finding& find
   absl::StatusOr<sim::Schedule> schedule = sim::MakeSchedule(scenario, finding.steps);
   if (!schedule.ok()) return schedule.status();
   const std::string path = FileName(scenario);
-  const std::string draft = path + ".tmp";
-  std::ofstream file(draft, std::ios::binary);
-  file << "# " << sim::Name(finding.verdict) << " after " << finding.steps.size()
-       << " steps; nvmx replay " << path << "\n"
-       << sim::ToString(*schedule) << "\n";
-  file.close();
-  if (!file || std::rename(draft.c_str(), path.c_str()) != 0) {
-    std::remove(draft.c_str());
-    return absl::UnavailableError(absl::StrCat(path, ": cannot be written"));
-  }
+  const std::string text =
+      absl::StrCat("# ", sim::Name(finding.verdict), " after ", finding.steps.size(),
+                   " steps; nvmx replay ", path, "\n", sim::ToString(*schedule), "\n");
+  if (absl::Status status = WriteFile(path, text); !status.ok()) return status;
   absl::PrintF("schedule    %s\nsaved       %s (nvmx replay %s explains it)\n",
                sim::ToString(*schedule), path, path);
   return absl::OkStatus();

@@ -14,7 +14,7 @@
 #include "backends/sim/program/difference_text.h"
 #include "backends/sim/program/generator/generator.h"
 #include "backends/sim/program/program_yaml.h"
-#include "backends/sim/program/shrink.h"
+#include "backends/sim/program/smallest.h"
 #include "lhv/dump.h"
 #include "tools/command_line.h"
 #include "tools/commands.h"
@@ -37,22 +37,13 @@ sim::GeneratorOptions OptionsFromFlags() {
   return {.seed = absl::GetFlag(FLAGS_seed), .topic = absl::GetFlag(FLAGS_topic)};
 }
 
-// The smallest program found that differs in the same way.
-lhv::GuestProgram Smallest(const lhv::GuestProgram& program, const std::string& signature,
-                           const Capabilities& hardware) {
-  sim::Comparer comparer(1, *sim::FindVariant("correct"), hardware);
-  sim::Comparison comparison;
-  return sim::Shrink(program, [&](const lhv::GuestProgram& candidate) {
-    comparer.Compare(candidate, comparison);
-    return comparison.IsDefect() && sim::SignatureOf(candidate, comparison) == signature;
-  });
-}
-
 void PrintFinding(const sim::CampaignOptions& campaign, const sim::ProgramFinding& finding,
                   bool shrink) {
   const sim::GeneratorOptions& options = campaign.generator;
   lhv::GuestProgram program = sim::GenerateProgram(options, finding.number);
-  if (shrink) program = Smallest(program, finding.signature, campaign.hardware);
+  if (shrink) {
+    program = sim::SmallestWithSignature(program, finding.signature, campaign.hardware);
+  }
   sim::Comparer comparer(1, *sim::FindVariant("correct"), campaign.hardware);
   sim::Comparison comparison;
   comparer.Compare(program, comparison);

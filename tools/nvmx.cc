@@ -32,7 +32,7 @@ const std::vector<Command>& Commands() {
        "Its CPUs take turns, instruction by instruction, and what L1 and L2 can observe is printed "
        "CPU by CPU.\n"
        "Exit status: 0 if all CPUs came to the end of their programs, 1 if not, 2 for bad input.",
-       {"machine", "processor", "cpus", "variant", "evict_translations"},
+       {"machine", "processor", "cpus", "variant", "evict_translations", "target"},
        RunProgram},
       {"compare",
        "PROGRAM...",
@@ -49,7 +49,7 @@ const std::vector<Command>& Commands() {
        "--verbose says what it lacks.\n"
        "Exit status: 0 if nothing differs that is not declared, 1 if something does, 2 for bad "
        "input.",
-       {"processor", "cpus", "verbose"},
+       {"processor", "cpus", "verbose", "target"},
        RunCompare},
       {"experiments",
        "[DIRECTORY]",
@@ -73,6 +73,41 @@ const std::vector<Command>& Commands() {
        "input.",
        {"seed", "first", "count", "topic", "compare", "processor", "shrink", "dump"},
        RunGenerate},
+      {"show",
+       "FILE",
+       "prints a fuzzer's input as a guest program, or as a schedule, that people and nvmx read",
+       "FILE is a guest program in its text or binary form (lhv/README.md), a schedule (its name "
+       "ends in \".schedule\"), or, with --target, an input of that fuzz target.\n"
+       "Exit status: 0, or 2 for bad input.",
+       {"target", "variant"},
+       RunShow},
+      {"explain",
+       "FILE",
+       "says what a guest program comes down to: exits, refused VM entries and their rules",
+       "Compares the program as compare does and prints what it saw on the core, with the operation "
+       "behind each line and, for each VM entry that was refused, the rule of the SDM that VMCS12 "
+       "breaks; of a difference also what of the program it needs. A schedule is explained as replay "
+       "does.\n"
+       "Exit status: 0 if nothing differs that is not declared, 1 if something does, 2 for bad "
+       "input.",
+       {"target", "processor", "variant"},
+       RunExplain},
+      {"shrink",
+       "FILE",
+       "finds the smallest program, or the shortest schedule, that still shows what FILE shows",
+       "Of a program the difference between the reference and the core stays, in the same operation "
+       "and of the same kind; CPUs, operations, memory and bits that it does not need go. Of a "
+       "schedule the verdict stays; the shortest is found by trying all.\n"
+       "Exit status: 0, 1 if FILE shows nothing, 2 for bad input, 3 if the search was cut off.",
+       {"target", "processor", "variant", "output"},
+       RunShrink},
+      {"repro",
+       "FILE",
+       "prints a C++ test, complete in itself, that fails as FILE does",
+       "The test tells where to put it and how to run it.\n"
+       "Exit status: 0, or 2 for bad input.",
+       {"target", "variant"},
+       RunRepro},
       {"replay",
        "SCENARIO|SCHEDULE-FILE",
        "runs one schedule step for step and explains where it ends",
@@ -84,7 +119,7 @@ const std::vector<Command>& Commands() {
        "made it certain, and what the correct code does. Equal calls print equal bytes.\n"
        "Exit status: 0 if the schedule ran as recorded, 1 if it diverged, 2 for bad input.",
        {"variant", "cpus", "device_nmis", "schedule", "inject_nmi", "continue_after_divergence",
-        "trace", "repeat"},
+        "trace", "repeat", "target"},
        RunReplay},
       {"explore",
        "SCENARIO",

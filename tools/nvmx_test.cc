@@ -127,6 +127,52 @@ TEST(RunTest, AListWithABadEntryEndsAsOnHardware) {
   }
 }
 
+constexpr char kRefused[] = R"(
+name: refused
+cpus:
+  - memory: {vmxon: {bytes: 4096}, vmcs: {bytes: 4096}}
+    setup: [enter_vmx: vmxon, baseline_vmcs: vmcs]
+    run: [vmwrite: {field: GUEST_RFLAGS, value: 0}, vmlaunch: {observe: [exit_reason]}]
+)";
+
+TEST(ShowTest, WhatItPrintsIsTheSameProgram) {
+  const std::string file = WriteFile("refused.yaml", kRefused);
+  const Output shown = Nvmx("show " + file);
+  EXPECT_EQ(shown.status, 0) << shown.err;
+  const std::string again = WriteFile("again.yaml", shown.out);
+  EXPECT_EQ(Nvmx("run " + again).out, Nvmx("run " + file).out);
+  EXPECT_EQ(Nvmx("show " + again).out, shown.out);
+}
+
+TEST(ExplainTest, NamesTheRuleOfARefusedEntry) {
+  const Output output = Nvmx("explain " + WriteFile("refused.yaml", kRefused));
+  EXPECT_EQ(output.status, 0) << output.err;
+  EXPECT_THAT(output.out, HasSubstr("VMCS12 breaks the rule GuestRflagsReservedBits, SDM Vol. 3C"));
+}
+
+TEST(ShrinkTest, TheShortestScheduleOfTheSameVerdict) {
+  const std::string found = TempPath("long.schedule");
+  const std::string small = TempPath("short.schedule");
+  Nvmx("explore correct --variant late-acknowledgement --strategy random --schedules 2000 --output " +
+       found);
+  const Output output = Nvmx(absl::StrCat("shrink ", found, " --output ", small));
+  EXPECT_EQ(output.status, 0) << output.err;
+  EXPECT_THAT(output.err, HasSubstr("steps of"));
+  EXPECT_LT(ReadFile(small).size(), ReadFile(found).size());
+  const Output replayed = Nvmx("replay " + small);
+  EXPECT_EQ(replayed.status, 0) << replayed.err;
+  EXPECT_THAT(replayed.out, HasSubstr("ending    deadlock"));
+}
+
+TEST(ShrinkTest, WhereNothingShowsNothingIsWritten) {
+  const std::string file = TempPath("nothing.yaml");
+  const Output output =
+      Nvmx(absl::StrCat("shrink ", WriteFile("refused.yaml", kRefused), " --output ", file));
+  EXPECT_EQ(output.status, 1);
+  EXPECT_THAT(output.err, HasSubstr("shows no difference"));
+  EXPECT_EQ(ReadFile(file), "");
+}
+
 TEST(ExploreTest, SaysExhaustedOnlyOfTheWhole) {
   const Output whole = Nvmx("explore correct");
   EXPECT_EQ(whole.status, 0);
@@ -196,7 +242,8 @@ TEST(ProcessorTest, WhatIsNoProcessorIsNamed) {
 }
 
 TEST(HelpTest, EveryCommandExplainsItself) {
-  for (const char* command : {"list", "run", "replay", "explore", "verdicts"}) {
+  for (const char* command : {"list", "run", "compare", "experiments", "generate", "show", "explain",
+                              "shrink", "repro", "replay", "explore", "verdicts"}) {
     const Output output = Nvmx(absl::StrCat(command, " --help"));
     EXPECT_EQ(output.status, 0) << command;
     EXPECT_THAT(output.out, HasSubstr("usage: nvmx ")) << command;
@@ -207,6 +254,9 @@ TEST(BadInputTest, NamesWhatIsWrong) {
   ExpectBadInput("", "usage: nvmx COMMAND");
   ExpectBadInput("reply", "\"reply\" is no command");
   ExpectBadInput("run /no/such.yaml", "/no/such.yaml: cannot be read");
+  ExpectBadInput("show /no/such.yaml", "/no/such.yaml: cannot be read");
+  ExpectBadInput("show x --target frob", "--target: there is no \"frob\"; there are msr_list");
+  ExpectBadInput("compare " + WriteFile("odd", "NVGPxyz") + " --target program", "odd: ");
   ExpectBadInput("replay nosuch", "no scenario named \"nosuch\"");
   ExpectBadInput("replay main-deadlock --variant odd", "--variant odd: there is none of that name");
   ExpectBadInput("replay main-deadlock --frob", "--frob: this command has no such flag");

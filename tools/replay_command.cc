@@ -1,8 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 #include <chrono>
 #include <cstdio>
-#include <fstream>
-#include <iterator>
 #include <string>
 #include <vector>
 
@@ -18,6 +16,7 @@
 #include "backends/sim/replay/replay.h"
 #include "tools/command_line.h"
 #include "tools/commands.h"
+#include "tools/input_files.h"
 #include "tools/replay_report.h"
 #include "tools/scenario_flags.h"
 
@@ -39,33 +38,8 @@ ABSL_FLAG(int, repeat, 1, "run the schedule this many times and compare the trac
 namespace nvmx::tools {
 namespace {
 
-constexpr char kScheduleSuffix[] = ".schedule";
-
-absl::StatusOr<std::string> ReadFile(const std::string& path) {
-  std::ifstream file(path, std::ios::binary);
-  if (!file) return absl::NotFoundError(absl::StrCat(path, ": cannot be read"));
-  return std::string{std::istreambuf_iterator<char>(file), std::istreambuf_iterator<char>()};
-}
-
-// A schedule in a file may be preceded by lines of comment.
-absl::StatusOr<sim::Schedule> ParseScheduleFile(const std::string& path, const std::string& text) {
-  int number = 0;
-  for (const std::string& line : std::vector<std::string>(absl::StrSplit(text, '\n'))) {
-    ++number;
-    if (line.empty() || line[0] == '#') continue;
-    absl::StatusOr<sim::Schedule> schedule = sim::ParseSchedule(line);
-    if (schedule.ok()) return schedule;
-    return absl::InvalidArgumentError(
-        absl::StrCat(path, ":", number, ": ", schedule.status().message()));
-  }
-  return absl::InvalidArgumentError(absl::StrCat(path, ":", number, ": holds no schedule"));
-}
-
 absl::StatusOr<sim::Schedule> GivenSchedule(const std::string& given) {
-  if (absl::StartsWith(given, "nvmx")) return sim::ParseSchedule(given);
-  absl::StatusOr<std::string> text = ReadFile(given);
-  if (!text.ok()) return text.status();
-  return ParseScheduleFile(given, *text);
+  return absl::StartsWith(given, "nvmx") ? sim::ParseSchedule(given) : LoadScheduleInput(given);
 }
 
 const char* RecordedText(const std::string& scenario) {
@@ -111,7 +85,7 @@ absl::StatusOr<Task> TaskOf(const std::string& argument) {
   if (!changes.ok()) return changes.status();
   std::string given = absl::GetFlag(FLAGS_schedule);
   const bool argument_is_schedule =
-      absl::EndsWith(argument, kScheduleSuffix) || absl::StartsWith(argument, "nvmx1:");
+      TakesInputsOfATarget() || IsScheduleFile(argument) || absl::StartsWith(argument, "nvmx1:");
   if (argument_is_schedule) given = argument;
   Task task;
   if (!given.empty()) {
@@ -132,7 +106,7 @@ absl::StatusOr<Task> TaskOf(const std::string& argument) {
   const std::string recorded = ChangesAnything(*changes) ? "" : RecordedText(task.scenario.name);
   absl::StatusOr<sim::Schedule> schedule =
       recorded.empty() ? FindSchedule(task.scenario)
-                       : ParseScheduleFile(task.scenario.name + kScheduleSuffix, recorded);
+                       : ParseScheduleText(task.scenario.name, recorded);
   if (!schedule.ok()) return schedule.status();
   task.schedule = *std::move(schedule);
   return task;

@@ -11,10 +11,10 @@
 #include "backends/sim/program/difference_text.h"
 #include "backends/sim/program/native_machine.h"
 #include "backends/sim/program/nested_machine.h"
-#include "backends/sim/program/program_files.h"
 #include "backends/sim/variants/variant.h"
 #include "tools/command_line.h"
 #include "tools/commands.h"
+#include "tools/input_files.h"
 #include "tools/processor_flag.h"
 #include "tools/scenario_flags.h"
 
@@ -60,7 +60,7 @@ int RunProgram(const std::vector<std::string>& arguments) {
   if (changes->cpus > sim::ProgramMachine::kMostCpus) {
     return Complain(absl::StrCat("--cpus: 1 to ", sim::ProgramMachine::kMostCpus));
   }
-  absl::StatusOr<lhv::GuestProgram> program = sim::LoadProgram(arguments[0], changes->cpus);
+  absl::StatusOr<lhv::GuestProgram> program = LoadProgramInput(arguments[0], changes->cpus);
   if (!program.ok()) return Complain(std::string(program.status().message()));
   const auto cpus = static_cast<uint32_t>(program->cpus.size());
   absl::StatusOr<Capabilities> hardware = HardwareFromFlags();

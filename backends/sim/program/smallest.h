@@ -4,14 +4,17 @@
 
 #include <string>
 
+#include "backends/sim/machine/processor_profile.h"
+#include "core/vmx/capabilities.h"
 #include "lhv/assembled.h"
 
 namespace nvmx::sim {
 
 // The smallest program that Shrink() finds whose difference has that signature (campaign.h); the
-// program itself must have it.
+// program itself must have it. `hardware` is what the processors can do.
 lhv::GuestProgram SmallestWithSignature(const lhv::GuestProgram& program,
-                                        const std::string& signature);
+                                        const std::string& signature,
+                                        const Capabilities& hardware = SimulatedCapabilities());
 
 }  // namespace nvmx::sim
 
