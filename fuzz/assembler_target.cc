@@ -37,11 +37,11 @@ std::string KindOf(std::string_view message) {
 
 // "input:LINE:COLUMN: ...".
 bool NamesPlace(std::string_view message) {
-  const std::vector<std::string> parts = absl::StrSplit(std::string(message), absl::MaxSplits(':', 3));
+  const std::vector<std::string> parts =
+      absl::StrSplit(std::string(message), absl::MaxSplits(':', 3));
   const auto is_number = [](const std::string& text) {
-    return !text.empty() && std::all_of(text.begin(), text.end(), [](unsigned char c) {
-      return std::isdigit(c) != 0;
-    });
+    return !text.empty() && std::all_of(text.begin(), text.end(),
+                                        [](unsigned char c) { return std::isdigit(c) != 0; });
   };
   constexpr size_t kParts = 4;
   return parts.size() == kParts && parts[0] == kFile && is_number(parts[1]) &&
@@ -104,7 +104,8 @@ std::optional<Find> AssemblerTarget::RunText(const std::string& text) {
   digest_ = XXH3_64bits(message.data(), message.size());
   AddFeature(2, XXH3_64bits(kind.data(), kind.size()));
   if (program.status().code() != absl::StatusCode::kInvalidArgument || !NamesPlace(message)) {
-    return Find{absl::StrCat("an error without a place: ", kind), absl::StrCat(message, "\n"), text};
+    return Find{absl::StrCat("an error without a place: ", kind), absl::StrCat(message, "\n"),
+                text};
   }
   return std::nullopt;
 }
@@ -114,8 +115,8 @@ std::optional<Find> AssemblerTarget::CheckCodec(const lhv::GuestProgram& program
                                                 const std::string& shown) {
   const absl::StatusOr<lhv::GuestProgram> again = lhv::DecodeProgram(lhv::EncodeProgram(program));
   if (!again.ok()) {
-    return Find{absl::StrCat("accepted, but its binary form is not: ", again.status().message()), "",
-                shown};
+    return Find{absl::StrCat("accepted, but its binary form is not: ", again.status().message()),
+                "", shown};
   }
   if (!SameCode(program, *again)) return Find{"the binary form is another program", "", shown};
   return std::nullopt;

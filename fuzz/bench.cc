@@ -111,7 +111,10 @@ Bench::Bench(const lhv::GuestProgram& setup)
   system_.emplace(1);
   l0_memory_.emplace(nested_->memory, 1);
   nested_cpu_ = std::make_unique<sim::NestedCpu>(
-      sim::ProgramCpu::Parts{0, nested_->memory, nested_->bus(), sim::SimulatedCapabilities(),
+      sim::ProgramCpu::Parts{0,
+                             nested_->memory,
+                             nested_->bus(),
+                             sim::SimulatedCapabilities(),
                              {.ticks_per_instruction = sim::kTicksPerInstruction}},
       sim::NestedCpu::L0Parts{*system_, *l0_memory_, *bus_, *sim::FindVariant("correct"), false});
   native_->cpu = native_cpu_.get();
@@ -283,8 +286,8 @@ std::optional<BenchDifference> Bench::CompareLogs() {
   const std::vector<lhv::Observation>& a = native_cpu_->log();
   const std::vector<lhv::Observation>& b = nested_cpu_->log();
   const size_t common = std::min(a.size(), b.size());
-  const bool both_ran_on = native_cpu_->End() == CpuEnd::kStepLimit &&
-                           nested_cpu_->EndOfRun() == CpuEnd::kStepLimit;
+  const bool both_ran_on =
+      native_cpu_->End() == CpuEnd::kStepLimit && nested_cpu_->EndOfRun() == CpuEnd::kStepLimit;
   size_t position = 0;
   while (position < common && a[position] == b[position]) ++position;
   if (position == common && (a.size() == b.size() || both_ran_on)) return std::nullopt;
@@ -355,7 +358,7 @@ std::optional<BenchDifference> Bench::CompareState() {
       return differ("a general-purpose register", a.registers[i], b.registers[i]);
     }
   }
-  constexpr sim::SegmentState sim::SwitchedRegisters::* kSegments[] = {
+  constexpr sim::SegmentState sim::SwitchedRegisters::*kSegments[] = {
       &sim::SwitchedRegisters::es,   &sim::SwitchedRegisters::cs, &sim::SwitchedRegisters::ss,
       &sim::SwitchedRegisters::ds,   &sim::SwitchedRegisters::fs, &sim::SwitchedRegisters::gs,
       &sim::SwitchedRegisters::ldtr, &sim::SwitchedRegisters::tr};

@@ -18,8 +18,8 @@ namespace nvmx::fuzz {
 
 // What an input showed on the bare processor: the keys of semantic coverage.
 struct BenchReached {
-  bool entered = false;              // L2 ran, or a VM exit from it
-  std::optional<uint32_t> exit;      // the exit-reason field at the end, if a VMCS is current
+  bool entered = false;          // L2 ran, or a VM exit from it
+  std::optional<uint32_t> exit;  // the exit-reason field at the end, if a VMCS is current
   uint64_t exit_qualification = 0;
   std::span<const lhv::Observation> log;
 };
@@ -33,7 +33,7 @@ struct BenchDifference {
     kField,     // the field `selector` of VMCS12
     kMsr,       // MSR `selector` of L1
     kCr2,
-    kState,     // something else of the processor's state; `text` names it
+    kState,  // something else of the processor's state; `text` names it
     kMemory,
   };
   What what;
@@ -45,8 +45,8 @@ struct BenchDifference {
 // One CPU that runs L1 and L2, as the bare simulated processor and on the core, for inputs that all
 // begin behind the same setup. It does what ProgramMachine does behind a remembered setup, and
 // saves the instructions that only carry values: the VMWRITEs that an input begins with are made by
-// hand, and what L1 could read in the end is compared without L1's reading it. An input that shows a
-// difference here is compared again as a guest program, which is what counts.
+// hand, and what L1 could read in the end is compared without L1's reading it. An input that shows
+// a difference here is compared again as a guest program, which is what counts.
 class Bench {
  public:
   explicit Bench(const lhv::GuestProgram& setup);
@@ -54,8 +54,8 @@ class Bench {
   Bench(const Bench&) = delete;
 
   // Runs what follows the setup. Nothing: no difference.
-  // `thorough`: all memory is compared. Otherwise it is that which the input has of its own, what an
-  // MSR list stores, and the tops of the stacks; with EPT all the same.
+  // `thorough`: all memory is compared. Otherwise it is that which the input has of its own, what
+  // an MSR list stores, and the tops of the stacks; with EPT all the same.
   std::optional<BenchDifference> Run(const lhv::CpuProgram& own, bool thorough = false);
   // Of the last run.
   BenchReached reached() const;

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// Every target without libFuzzer: its seeds, and inputs made of them by its own mutators. Everything
-// follows from fixed numbers.
+// Every target without libFuzzer: its seeds, and inputs made of them by its own mutators.
+// Everything follows from fixed numbers.
 #include <algorithm>
 #include <memory>
 #include <span>

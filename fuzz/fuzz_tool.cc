@@ -3,11 +3,13 @@
 // What scripts/fuzz needs beside the fuzzers.
 #include <cstdio>
 #include <cstring>
+#include <filesystem>
 #include <fstream>
 #include <iterator>
 #include <memory>
 #include <span>
 #include <string>
+#include <system_error>
 #include <vector>
 
 #include "absl/strings/str_cat.h"
@@ -62,6 +64,32 @@ int Seeds(const TargetInformation& target, const std::string& suites, const std:
   return 0;
 }
 
+// Says which files of a corpus are no inputs, and why: 1 if there are any.
+int Damaged(const TargetInformation& target, const std::string& directory) {
+  int status = 0;
+  const bool has_programs = target.form != InputForm::kSchedule && target.form != InputForm::kText;
+  std::error_code error;
+  for (const auto& entry : std::filesystem::directory_iterator(directory, error)) {
+    if (!entry.is_regular_file()) continue;
+    const std::string path = entry.path().string();
+    std::ifstream file(path, std::ios::binary);
+    const std::string text{std::istreambuf_iterator<char>(file), std::istreambuf_iterator<char>()};
+    InputReader reader(target);
+    const char* why = "";
+    if (text.size() > target.max_bytes) {
+      why = "too long";
+    } else if (has_programs && reader.Read(std::as_bytes(std::span(text))) == nullptr) {
+      why = reader.error();
+    } else {
+      continue;
+    }
+    std::printf("%s: %s\n", path.c_str(), why);
+    status = 1;
+  }
+  if (error) return Complain(absl::StrCat(directory, ": ", error.message()));
+  return status;
+}
+
 // One input, without libFuzzer: 0 if what must hold holds, 1 and what was found otherwise.
 int Check(const TargetInformation& target, const std::string& path, const std::string& out) {
   std::ifstream file(path, std::ios::binary);
@@ -80,8 +108,8 @@ int Check(const TargetInformation& target, const std::string& path, const std::s
     return 0;
   }
   std::printf("%s: %s\n%s", path.c_str(), find->signature.c_str(), find->text.c_str());
-  if (!out.empty() && !Write(absl::StrCat(out, find->extension),
-                             std::as_bytes(std::span(find->yaml)))) {
+  if (!out.empty() &&
+      !Write(absl::StrCat(out, find->extension), std::as_bytes(std::span(find->yaml)))) {
     return Complain(absl::StrCat(out, find->extension, ": ", std::strerror(errno)));
   }
   return 1;
@@ -90,7 +118,8 @@ int Check(const TargetInformation& target, const std::string& path, const std::s
 int Main(const std::vector<std::string>& arguments) {
   constexpr char kHelp[] =
       "usage: fuzz_tool list | names | dictionary TARGET | seeds TARGET SUITES DIRECTORY |\n"
-      "       check TARGET INPUT [PROGRAM]   (the program goes to PROGRAM.yaml)";
+      "       damaged TARGET DIRECTORY | check TARGET INPUT [PROGRAM]   (the program goes to "
+      "PROGRAM.yaml)";
   if (arguments.empty()) return Complain(kHelp);
   const std::string& command = arguments[0];
   if (command == "list" && arguments.size() == 1) return List();
@@ -102,6 +131,7 @@ int Main(const std::vector<std::string>& arguments) {
     std::fputs(DictionaryOf(*target).c_str(), stdout);
     return 0;
   }
+  if (command == "damaged" && arguments.size() == 3) return Damaged(*target, arguments[2]);
   if (command == "seeds" && arguments.size() == 4) {
     return Seeds(*target, arguments[2], arguments[3]);
   }

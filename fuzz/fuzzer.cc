@@ -127,9 +127,9 @@ int RunOne(const char* target, const uint8_t* data, size_t size) {
 
 size_t MutateOne(const char* target, uint8_t* data, size_t size, size_t capacity, unsigned seed) {
   Random random(seed);
-  const size_t done = Put(TheFuzzer(target).target().Mutate(std::as_bytes(std::span(data, size)),
-                                                            random, MutateBytes),
-                          data, capacity);
+  const size_t done = Put(
+      TheFuzzer(target).target().Mutate(std::as_bytes(std::span(data, size)), random, MutateBytes),
+      data, capacity);
   return done != 0 ? done : size;
 }
 

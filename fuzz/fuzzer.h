@@ -10,7 +10,8 @@
 namespace nvmx::fuzz {
 
 // By the environment:
-//   NVMX_FUZZ_FINDS=DIRECTORY  finds are written there, one for each signature, and fuzzing goes on.
+//   NVMX_FUZZ_FINDS=DIRECTORY  finds are written there, one for each signature, and fuzzing goes
+//   on.
 //                              Otherwise the first one ends the process, as libFuzzer wants it.
 //   NVMX_FUZZ_REACHED=FILE     what was reached is counted there (struct Reached), for a reader.
 int RunOne(const char* target, const uint8_t* data, size_t size);
@@ -20,18 +21,18 @@ size_t CrossOverOne(const char* target, const uint8_t* a, size_t a_size, const u
 
 }  // namespace nvmx::fuzz
 
-#define NVMX_FUZZER(name)                                                                         \
-  extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {                       \
-    return nvmx::fuzz::RunOne(name, data, size);                                                  \
-  }                                                                                               \
-  extern "C" size_t LLVMFuzzerCustomMutator(uint8_t* data, size_t size, size_t capacity,          \
-                                            unsigned seed) {                                      \
-    return nvmx::fuzz::MutateOne(name, data, size, capacity, seed);                               \
-  }                                                                                               \
-  extern "C" size_t LLVMFuzzerCustomCrossOver(const uint8_t* a, size_t a_size, const uint8_t* b,  \
-                                              size_t b_size, uint8_t* out, size_t capacity,       \
-                                              unsigned seed) {                                    \
-    return nvmx::fuzz::CrossOverOne(name, a, a_size, b, b_size, out, capacity, seed);             \
+#define NVMX_FUZZER(name)                                                                        \
+  extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {                      \
+    return nvmx::fuzz::RunOne(name, data, size);                                                 \
+  }                                                                                              \
+  extern "C" size_t LLVMFuzzerCustomMutator(uint8_t* data, size_t size, size_t capacity,         \
+                                            unsigned seed) {                                     \
+    return nvmx::fuzz::MutateOne(name, data, size, capacity, seed);                              \
+  }                                                                                              \
+  extern "C" size_t LLVMFuzzerCustomCrossOver(const uint8_t* a, size_t a_size, const uint8_t* b, \
+                                              size_t b_size, uint8_t* out, size_t capacity,      \
+                                              unsigned seed) {                                   \
+    return nvmx::fuzz::CrossOverOne(name, a, a_size, b, b_size, out, capacity, seed);            \
   }
 
 #endif  // NVMX_FUZZ_FUZZER_H_

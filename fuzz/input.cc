@@ -25,7 +25,8 @@ constexpr TargetInformation kTargets[] = {
     {"msr_list", "the three MSR lists act on the core as on a processor", InputForm::kBehindEntry,
      1024, 16, 1, 4},
     {"vmcs12_entry",
-     "a VM entry that a processor accepts or refuses ends alike on the core, and L0 can always enter "
+     "a VM entry that a processor accepts or refuses ends alike on the core, and L0 can always "
+     "enter "
      "VMCS02",
      InputForm::kBehindEntry, 1024, 24, 1, 4},
     {"ept12", "L2's memory is what EPT12 says, whatever L1 changes and invalidates",
@@ -34,11 +35,13 @@ constexpr TargetInformation kTargets[] = {
      1024, 16, 1, 6},
     {"exit_route", "what L2 does exits to L1 exactly if it would on a processor",
      InputForm::kBehindEntry, 2048, 16, 1, 8},
-    {"event", "injected events, interrupts and NMIs arrive where and when they would on a processor",
+    {"event",
+     "injected events, interrupts and NMIs arrive where and when they would on a processor",
      InputForm::kBehindEntry, 1024, 16, 2, 8},
     {"program", "a guest program sees the same on the core as on a processor, on two CPUs too",
      InputForm::kWholeProgram, 8192, 256, 6, 32},
-    {"schedule", "no schedule of CPUs and NMIs makes correct code fail", InputForm::kSchedule, 1024},
+    {"schedule", "no schedule of CPUs and NMIs makes correct code fail", InputForm::kSchedule,
+     1024},
     {"assembler", "any file is a program or an error that names place and rule", InputForm::kText,
      4096},
 };
@@ -65,8 +68,8 @@ void AppendEpt(lhv::CpuProgram& cpu) {
     if (block.name == "ept") cpu.memory.push_back(std::move(block));
   }
   const auto set_controls = [&cpu](VmcsField field, uint64_t bits) {
-    cpu.l1.push_back({.kind = OperationKind::kVmwriteControl, .selector = Encoding(field),
-                      .value = bits});
+    cpu.l1.push_back(
+        {.kind = OperationKind::kVmwriteControl, .selector = Encoding(field), .value = bits});
   };
   set_controls(VmcsField::kPrimaryProcessorBasedControls,
                PrimaryProcessorBased::kActivateSecondaryControls);
@@ -330,8 +333,7 @@ absl::StatusOr<lhv::GuestProgram> DecodeProgramInput(InputForm form,
       return absl::InvalidArgumentError("the input is a schedule, not a guest program");
     case InputForm::kText: {
       constexpr size_t kMagic = sizeof lhv::kBinaryMagic;
-      if (bytes.size() >= kMagic &&
-          std::memcmp(bytes.data(), lhv::kBinaryMagic, kMagic) == 0) {
+      if (bytes.size() >= kMagic && std::memcmp(bytes.data(), lhv::kBinaryMagic, kMagic) == 0) {
         return lhv::DecodeProgram(bytes);
       }
       const std::string text(reinterpret_cast<const char*>(bytes.data()), bytes.size());

@@ -3,14 +3,16 @@
 // What the bytes of a fuzz input mean: the one place that says so, for the fuzz targets and for
 // tools that show, shrink and replay inputs. Knows no libFuzzer.
 //
-// An input of most targets is a guest program in the form of lhv/binary_program.h, in which what all
-// programs of the target begin with is left out:
+// An input of most targets is a guest program in the form of lhv/binary_program.h, in which what
+// all programs of the target begin with is left out:
 //
-//   kBehindEntry   one CPU. Its setup is left out (no operation of the input is setup): VMX operation,
+//   kBehindEntry   one CPU. Its setup is left out (no operation of the input is setup): VMX
+//   operation,
 //                  the VMCS of lhv::BaselineVmcs(), and a first VM entry, after which L2 exits with
-//                  VMCALL. The input is what L1 does then, and what L2 does behind that VMCALL. A VM
-//                  entry is by VMRESUME.
-//   kBehindEptEntry  the same with EPT behind the VM entry: the tables of EptTables map what L2 has to
+//                  VMCALL. The input is what L1 does then, and what L2 does behind that VMCALL. A
+//                  VM entry is by VMRESUME.
+//   kBehindEptEntry  the same with EPT behind the VM entry: the tables of EptTables map what L2 has
+//   to
 //                  itself, and VMCS12 names them.
 //   kBehindSetup   as kBehindEntry without the VM entry: the VMCS is clear.
 //   kWholeProgram  any number of CPUs up to kMostCpus, nothing left out.
@@ -50,8 +52,8 @@ struct TargetInformation {
   InputForm form;
   size_t max_bytes;  // longer inputs say nothing new
   // Of targets with guest programs: more operations of L1 or of L2 make an input an error. Mutators
-  // leave no more VM entries, and no more operations of L2 than the last number: inputs would only be
-  // slow.
+  // leave no more VM entries, and no more operations of L2 than the last number: inputs would only
+  // be slow.
   size_t most_operations = 0;
   size_t most_entries = 0;
   size_t most_l2_operations = 0;
@@ -65,8 +67,8 @@ inline constexpr size_t kMostCpus = 2;
 // The first offset in a CPU's window that memory of an input behind a setup may have.
 inline constexpr uint64_t kFirstInputMemory = 0x1'2000;
 
-// The EPT tables of kBehindEptEntry, as offsets in the window: the first GByte in pages of 2 MBytes,
-// but for those around the window, which are pages of 4 KBytes.
+// The EPT tables of kBehindEptEntry, as offsets in the window: the first GByte in pages of 2
+// MBytes, but for those around the window, which are pages of 4 KBytes.
 struct EptTables {
   static constexpr uint64_t kPml4 = 0x1'4000, kPdpt = 0x1'5000, kPd = 0x1'6000, kPt = 0x1'7000;
 };

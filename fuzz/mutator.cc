@@ -46,8 +46,9 @@ bool IsVmEntry(const Operation& operation) {
 
 // All that the operation does, if it ends well, is that L1 looks at something.
 bool OnlyLooks(const Operation& operation) {
-  return operation.kind == OperationKind::kVmread || operation.kind == OperationKind::kObserveExit ||
-         operation.kind == OperationKind::kRdmsr || operation.kind == OperationKind::kReadMemory;
+  return operation.kind == OperationKind::kVmread ||
+         operation.kind == OperationKind::kObserveExit || operation.kind == OperationKind::kRdmsr ||
+         operation.kind == OperationKind::kReadMemory;
 }
 
 // The VMWRITEs before the first VM entry come first, where a bench makes them by hand. Where one VM
@@ -134,8 +135,8 @@ void KeepInForm(Operation& operation) {
   const bool writes_field =
       operation.kind == OperationKind::kVmwrite || operation.kind == OperationKind::kVmwriteControl;
   if (!writes_field) return;
-  operation.value &= ValueMask(IsHigh(operation.selector) ? FieldWidth::k32
-                                                          : Width(operation.selector));
+  operation.value &=
+      ValueMask(IsHigh(operation.selector) ? FieldWidth::k32 : Width(operation.selector));
 }
 
 void MutateOperation(Operation& operation, uint32_t level, Random& random,
@@ -153,9 +154,9 @@ void MutateOperation(Operation& operation, uint32_t level, Random& random,
         changed.selector = SomeMsr(random);
       } else {
         changed.selector =
-            random.OneIn(2) ? static_cast<uint32_t>(random.Below(16))
-                            : static_cast<uint32_t>(MutateValue(changed.selector, random,
-                                                                mutate_bytes));
+            random.OneIn(2)
+                ? static_cast<uint32_t>(random.Below(16))
+                : static_cast<uint32_t>(MutateValue(changed.selector, random, mutate_bytes));
       }
       break;
     case 1:
@@ -339,8 +340,7 @@ void ProgramMutator::InsertPiece(CpuProgram& cpu, const CpuProgram& from, Random
   if (!random.OneIn(3)) take(from.l1, cpu.l1, std::max(cpu.run_begin, from.run_begin));
   if (!random.OneIn(3)) take(from.l2, cpu.l2, 0);
   if (!from.memory.empty() && random.OneIn(2)) {
-    const lhv::MemoryBlock& block =
-        from.memory[random.Below(from.memory.size())];
+    const lhv::MemoryBlock& block = from.memory[random.Below(from.memory.size())];
     for (uint64_t at = 0; at + kWord <= block.bytes.size() && at < 32 * kWord; at += kWord) {
       PutWord(cpu, block.offset + at, WordAt(from, block.offset + at));
     }

@@ -140,12 +140,12 @@ std::optional<Find> ProgramTarget::Confirm(lhv::GuestProgram program,
   using What = BenchDifference::What;
   switch (difference.what) {
     case What::kField:
-      cpu.l1.push_back({.kind = OperationKind::kVmread,
-                        .selector = static_cast<uint32_t>(difference.selector)});
+      cpu.l1.push_back(
+          {.kind = OperationKind::kVmread, .selector = static_cast<uint32_t>(difference.selector)});
       break;
     case What::kMsr:
-      cpu.l1.push_back({.kind = OperationKind::kRdmsr,
-                        .selector = static_cast<uint32_t>(difference.selector)});
+      cpu.l1.push_back(
+          {.kind = OperationKind::kRdmsr, .selector = static_cast<uint32_t>(difference.selector)});
       break;
     case What::kMemory:
       for (const lhv::MemoryBlock& block : cpu.memory) {
@@ -266,14 +266,15 @@ bool ProgramTarget::IsAboutVmcsData(const lhv::GuestProgram& program) const {
   const lhv::CpuProgram& cpu = program.cpus[difference.cpu];
   for (const std::vector<Operation>* code : {&cpu.l1, &cpu.l2}) {
     for (const Operation& operation : *code) {
-      const bool is_region =
-          operation.kind == OperationKind::kInitializeVmxRegion ||
-          operation.kind == OperationKind::kVmxon || operation.kind == OperationKind::kVmclear ||
-          operation.kind == OperationKind::kVmptrld ||
-          (operation.kind == OperationKind::kVmwrite &&
-           operation.selector == Encoding(VmcsField::kVmcsLinkPointer));
+      const bool is_region = operation.kind == OperationKind::kInitializeVmxRegion ||
+                             operation.kind == OperationKind::kVmxon ||
+                             operation.kind == OperationKind::kVmclear ||
+                             operation.kind == OperationKind::kVmptrld ||
+                             (operation.kind == OperationKind::kVmwrite &&
+                              operation.selector == Encoding(VmcsField::kVmcsLinkPointer));
       if (is_region) {
-        regions.insert(page_of(operation.value, (operation.flags & lhv::kValueIsWindowOffset) != 0));
+        regions.insert(
+            page_of(operation.value, (operation.flags & lhv::kValueIsWindowOffset) != 0));
       }
     }
   }
@@ -353,8 +354,8 @@ void ProgramTarget::NoteBench(const lhv::CpuProgram& own) {
     return o.kind == ObservationKind::kVmfailValid && (o.value == 7 || o.value == 8);
   });
   const bool refused =
-      bench.exit && (*bench.exit & 0xFFFF) ==
-                        static_cast<uint32_t>(ExitReason::kVmEntryFailureInvalidGuestState);
+      bench.exit &&
+      (*bench.exit & 0xFFFF) == static_cast<uint32_t>(ExitReason::kVmEntryFailureInvalidGuestState);
   if (!failed && !refused) return;
   const BrokenRule rule = FirstBrokenRule(Vmcs12Of(information_.form, own));
   ++r.rules[std::min<size_t>(rule.number, Reached::kRules - 1)];

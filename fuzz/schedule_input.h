@@ -4,7 +4,8 @@
 //
 //   1 byte   which of Scenarios()
 //   the rest a choice each: which of the steps that are possible then, modulo their number, in the
-//            order of CPUs and of sim::kAllChoices. When the bytes are used up, the CPUs go on in turn.
+//            order of CPUs and of sim::kAllChoices. When the bytes are used up, the CPUs go on in
+//            turn.
 //
 // Any bytes but none are an input.
 #ifndef NVMX_FUZZ_SCHEDULE_INPUT_H_
@@ -47,8 +48,8 @@ struct ScheduleRun {
 absl::Status RunSchedule(std::vector<FuzzedScenario>& scenarios, std::span<const std::byte> bytes,
                          ScheduleRun& run);
 
-// The way back: the bytes that are these steps of scenario number `scenario`; InvalidArgument if one
-// of them is not possible.
+// The way back: the bytes that are these steps of scenario number `scenario`; InvalidArgument if
+// one of them is not possible.
 absl::StatusOr<std::vector<std::byte>> EncodeSchedule(std::vector<FuzzedScenario>& scenarios,
                                                       size_t scenario,
                                                       std::span<const sim::ScheduleStep> steps);

@@ -70,9 +70,11 @@ Find ScheduleTarget::FindOf(const ScheduleRun& run) const {
       sim::MakeSchedule(run.scenario->scenario, run.steps);
   if (schedule.ok()) {
     find.yaml = absl::StrCat(sim::ToString(*schedule), "\n");
-    absl::StrAppend(&find.text, "nvmx replay ", name, " with the schedule explains it:\n", find.yaml);
+    absl::StrAppend(&find.text, "nvmx replay ", name, " with the schedule explains it:\n",
+                    find.yaml);
   } else {
-    absl::StrAppend(&find.text, "the real code does not do so: ", schedule.status().message(), "\n");
+    absl::StrAppend(&find.text, "the real code does not do so: ", schedule.status().message(),
+                    "\n");
   }
   return find;
 }
@@ -108,7 +110,8 @@ std::vector<std::byte> ScheduleTarget::Mutate(std::span<const std::byte> bytes, 
       break;
     case 4:
       if (changed.size() > 1) {
-        changed.erase(changed.begin() + static_cast<ptrdiff_t>(1 + random.Below(changed.size() - 1)));
+        changed.erase(changed.begin() +
+                      static_cast<ptrdiff_t>(1 + random.Below(changed.size() - 1)));
       }
       break;
     case 5: {
@@ -120,8 +123,10 @@ std::vector<std::byte> ScheduleTarget::Mutate(std::span<const std::byte> bytes, 
     default:
       for (uint64_t i = random.Between(1, 4); i > 0 && changed.size() < kMost; --i) {
         const size_t at = place();
-        if (at == changed.size()) changed.push_back(choice());
-        else changed[at] = choice();
+        if (at == changed.size())
+          changed.push_back(choice());
+        else
+          changed[at] = choice();
       }
       break;
   }
@@ -130,10 +135,12 @@ std::vector<std::byte> ScheduleTarget::Mutate(std::span<const std::byte> bytes, 
 
 std::vector<std::byte> ScheduleTarget::CrossOver(std::span<const std::byte> a,
                                                  std::span<const std::byte> b, Random& random) {
-  std::vector<std::byte> joined(a.begin(), a.begin() + static_cast<ptrdiff_t>(random.Below(a.size() + 1)));
+  std::vector<std::byte> joined(a.begin(),
+                                a.begin() + static_cast<ptrdiff_t>(random.Below(a.size() + 1)));
   if (joined.empty() && !a.empty()) joined.push_back(a[0]);
   // The rest of the other from the same place on, or from anywhere.
-  const size_t from = random.OneIn(2) ? std::min(joined.size(), b.size()) : random.Below(b.size() + 1);
+  const size_t from =
+      random.OneIn(2) ? std::min(joined.size(), b.size()) : random.Below(b.size() + 1);
   joined.insert(joined.end(), b.begin() + static_cast<ptrdiff_t>(from), b.end());
   return joined;
 }

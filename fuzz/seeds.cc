@@ -147,12 +147,35 @@ std::string DictionaryOf(const TargetInformation& target) {
       const std::vector<std::string> bits = lhv::ControlBitNames(*lhv::FieldByName(field));
       words.insert(words.end(), bits.begin(), bits.end());
     }
-    for (const char* word :
-         {"name: ", "cpus:", "repeat: all", "memory:", "setup:", "run:", "l2:", "expect:", "bytes: ",
-          "qwords: [", "msr_list: [", "{ept: {identity: 1G}}", "page_tables: {mode: 4-level}",
-          "msr_bitmap: {", "io_bitmap: {", "vmcs_bitmap: {", "eptp_list: [", "- enter_vmx: ",
-          "- baseline_vmcs: ", "- vmlaunch", "- vmresume", "- vmread: ", "- vmwrite: {field: ",
-          "- label: ", "- send_nmi: self", "address_of: ", "count_of: ", "eptp_of: ", "NVGP"}) {
+    for (const char* word : {"name: ",
+                             "cpus:",
+                             "repeat: all",
+                             "memory:",
+                             "setup:",
+                             "run:",
+                             "l2:",
+                             "expect:",
+                             "bytes: ",
+                             "qwords: [",
+                             "msr_list: [",
+                             "{ept: {identity: 1G}}",
+                             "page_tables: {mode: 4-level}",
+                             "msr_bitmap: {",
+                             "io_bitmap: {",
+                             "vmcs_bitmap: {",
+                             "eptp_list: [",
+                             "- enter_vmx: ",
+                             "- baseline_vmcs: ",
+                             "- vmlaunch",
+                             "- vmresume",
+                             "- vmread: ",
+                             "- vmwrite: {field: ",
+                             "- label: ",
+                             "- send_nmi: self",
+                             "address_of: ",
+                             "count_of: ",
+                             "eptp_of: ",
+                             "NVGP"}) {
       words.push_back(word);
     }
     for (const std::string& word : words) absl::StrAppend(&text, Quoted(word));

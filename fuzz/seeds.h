@@ -22,8 +22,8 @@ struct Seed {
 absl::StatusOr<std::vector<Seed>> SeedsOf(const TargetInformation& target,
                                           const std::string& suites);
 
-// A dictionary for libFuzzer: the encodings of VMCS fields, MSRs and exit reasons as an input of the
-// target holds them, or their names and those of the keys of the text form.
+// A dictionary for libFuzzer: the encodings of VMCS fields, MSRs and exit reasons as an input of
+// the target holds them, or their names and those of the keys of the text form.
 std::string DictionaryOf(const TargetInformation& target);
 
 }  // namespace nvmx::fuzz

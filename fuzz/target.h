@@ -24,7 +24,8 @@ struct Find {
   // What it is about, without its values: inputs with one signature probably show one defect.
   std::string signature;
   std::string text;  // the first difference, for a person
-  std::string yaml;  // the guest program, or what else the input stands for, as a file that nvmx takes
+  std::string
+      yaml;  // the guest program, or what else the input stands for, as a file that nvmx takes
   std::string extension = ".yaml";  // of that file
 };
 
@@ -33,16 +34,16 @@ struct Reached {
   static constexpr size_t kRules = 512;
 
   uint64_t executions = 0;
-  uint64_t invalid = 0;      // no input of the target
-  uint64_t entered = 0;      // L2 ran
-  uint64_t unconfirmed = 0;  // the bench saw a difference, a guest program did not
-  uint64_t ambiguous = 0;    // a difference that depends on stale translations
-  uint64_t declared = 0;     // a difference that is declared
-  uint64_t finds = 0;        // executions that showed a find
-  std::array<uint64_t, 80> exits{};     // by basic exit reason, at the end
-  std::array<uint64_t, 80> failures{};  // VM-entry failures
-  std::array<uint64_t, 32> vmfails{};   // by VM-instruction error
-  std::array<uint64_t, 256> vectors{};  // events delivered
+  uint64_t invalid = 0;                  // no input of the target
+  uint64_t entered = 0;                  // L2 ran
+  uint64_t unconfirmed = 0;              // the bench saw a difference, a guest program did not
+  uint64_t ambiguous = 0;                // a difference that depends on stale translations
+  uint64_t declared = 0;                 // a difference that is declared
+  uint64_t finds = 0;                    // executions that showed a find
+  std::array<uint64_t, 80> exits{};      // by basic exit reason, at the end
+  std::array<uint64_t, 80> failures{};   // VM-entry failures
+  std::array<uint64_t, 32> vmfails{};    // by VM-instruction error
+  std::array<uint64_t, 256> vectors{};   // events delivered
   std::array<uint64_t, kRules> rules{};  // checks of VM entry that were the first to fail
 };
 

@@ -114,12 +114,16 @@ uint64_t SomeEptEntry(Random& random) {
       return EptTables::kPdpt + random.Below(4) * kEntryBytes;
     case 2:
       // Of the code of L2 and its handlers.
-      return EptTables::kPd + random.Of({uint64_t{0x100}, uint64_t{0x1C0}, uint64_t{0}}) *
-                                  kEntryBytes;
+      return EptTables::kPd +
+             random.Of({uint64_t{0x100}, uint64_t{0x1C0}, uint64_t{0}}) * kEntryBytes;
     default: {
-      constexpr uint64_t kPages[] = {0x1'2000, 0x1'3000, lhv::kL2StackTop - kPageSize,
-                                     lhv::kPageTableOffset, lhv::kPageTableOffset + kPageSize,
-                                     lhv::kGdtOffset, lhv::kL2IdtOffset};
+      constexpr uint64_t kPages[] = {0x1'2000,
+                                     0x1'3000,
+                                     lhv::kL2StackTop - kPageSize,
+                                     lhv::kPageTableOffset,
+                                     lhv::kPageTableOffset + kPageSize,
+                                     lhv::kGdtOffset,
+                                     lhv::kL2IdtOffset};
       const uint64_t page = random.Of(kPages) >> kPageShift;
       return EptTables::kPt + (kFirstPage + page) % 512 * kEntryBytes;
     }
@@ -136,8 +140,8 @@ uint64_t ChangedEptEntry(Random& random, uint64_t entry) {
     case 3:
       return (entry & 0xFFF) | (lhv::WindowOf(0) + kFirstInputMemory + random.Below(4) * kPageSize);
     case 4:
-      return (entry & 0xFFF) | random.Of({uint64_t{0x3000'0000}, uint64_t{0x7F'FFFF'F000},
-                                          uint64_t{0x80'0000'0000}});
+      return (entry & 0xFFF) |
+             random.Of({uint64_t{0x3000'0000}, uint64_t{0x7F'FFFF'F000}, uint64_t{0x80'0000'0000}});
     default:
       return entry ^ random.Bit(random.OneIn(2) ? 12 : 64);
   }
@@ -157,9 +161,10 @@ Operation SomeAccess(Random& random) {
 Operation SomeInvalidation(Random& random) {
   constexpr uint64_t kEptp = lhv::WindowOf(0) + EptTables::kPml4;
   constexpr uint64_t kWriteBackFourLevels = 0x1E;
-  return {.kind = OperationKind::kInvept,
-          .selector = static_cast<uint32_t>(random.OneIn(8) ? random.Below(4) : random.Between(1, 2)),
-          .value = random.OneIn(8) ? random.Awkward(64) : kEptp | kWriteBackFourLevels};
+  return {
+      .kind = OperationKind::kInvept,
+      .selector = static_cast<uint32_t>(random.OneIn(8) ? random.Below(4) : random.Between(1, 2)),
+      .value = random.OneIn(8) ? random.Awkward(64) : kEptp | kWriteBackFourLevels};
 }
 
 }  // namespace
@@ -180,8 +185,8 @@ uint32_t SomeMsr(Random& random) {
 
 void MutateMsrList(CpuProgram& cpu, Random& random, const ByteMutator& mutate_bytes) {
   const ListFields& list = random.Of(kLists);
-  Operation& address = WriteOf(cpu, list.address,
-                               lhv::Vmwrite(list.address, list.place, lhv::kValueIsWindowOffset));
+  Operation& address =
+      WriteOf(cpu, list.address, lhv::Vmwrite(list.address, list.place, lhv::kValueIsWindowOffset));
   const uint64_t offset = (address.flags & lhv::kValueIsWindowOffset) != 0
                               ? address.value
                               : address.value - lhv::WindowOf(0);

@@ -61,8 +61,8 @@ const VmcsImage& Baseline(InputForm form) {
 }
 
 std::array<std::span<const sim::EntryRule>, 7> AllRules() {
-  return {sim::ExecutionControlRules(), sim::ExitControlRules(),    sim::EntryControlRules(),
-          sim::HostStateRules(),        sim::GuestRegisterRules(),  sim::GuestSegmentRules(),
+  return {sim::ExecutionControlRules(), sim::ExitControlRules(),   sim::EntryControlRules(),
+          sim::HostStateRules(),        sim::GuestRegisterRules(), sim::GuestSegmentRules(),
           sim::GuestNonRegisterRules()};
 }
 
