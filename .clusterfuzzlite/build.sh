@@ -22,24 +22,16 @@ case ${SANITIZER:=none} in
 esac
 mkdir -p "$OUT"
 
-bazel build -c opt //fuzz:fuzz_tool
-tool=bazel-bin/fuzz/fuzz_tool
-mapfile -t rows < <("$tool" list)
-labels=()
-for row in "${rows[@]}"; do labels+=("//fuzz:${row%%$'\t'*}_fuzzer"); done
+bazel build //fuzz:fuzz_tool
+mapfile -t targets < <(bazel-bin/fuzz/fuzz_tool list | cut -f1)
 # One symlink prefix whatever the sanitizer, so that it is known where the binaries are.
-bazel build "${configs[@]}" --symlink_prefix=bazel-fuzz- "${labels[@]}"
+bazel build "${configs[@]}" --symlink_prefix=bazel-fuzz- \
+  $(printf '//fuzz:%s_fuzzer ' "${targets[@]}")
+bazel build $(printf '//fuzz:%s_dictionary ' "${targets[@]}") \
+  $(printf '//fuzz:%s_seeds ' "${targets[@]}")
 
-seeds=$(mktemp -d)
-trap 'rm -rf "$seeds"' EXIT
-for row in "${rows[@]}"; do
-  target=${row%%$'\t'*}
+for target in "${targets[@]}"; do
   install "bazel-fuzz-bin/fuzz/${target}_fuzzer" "$OUT/"
-  install -m 644 "fuzz/${target}_fuzzer.options" "$OUT/"
-  mkdir "$seeds/$target"
-  "$tool" seeds "$target" lhv/suites "$seeds/$target"
-  rm -f "$OUT/${target}_fuzzer_seed_corpus.zip"
-  (cd "$seeds/$target" && find . -type f | LC_ALL=C sort |
-    zip -q -X -@ "$OUT/${target}_fuzzer_seed_corpus.zip")
-  "$tool" dictionary "$target" >"$OUT/${target}_fuzzer.dict"
+  install -m 644 bazel-bin/fuzz/"${target}"_fuzzer{.dict,_seed_corpus.zip} \
+    "fuzz/${target}_fuzzer.options" "$OUT/"
 done

@@ -9,7 +9,8 @@
 #include "backends/sim/machine/guest_tables.h"
 #include "backends/sim/machine/initial_state.h"
 #include "backends/sim/machine/processor_profile.h"
-#include "backends/sim/program/offered_profile.h"
+#include "backends/sim/program/ticks.h"
+#include "core/nested/offered_capabilities.h"
 #include "core/nested/vmcs12.h"
 #include "core/vmx/capabilities.h"
 #include "core/vmx/exit_reason.h"
@@ -96,7 +97,7 @@ class Bench::Bus final : public sim::L0Bus {
 };
 
 Bench::Bench(const lhv::GuestProgram& setup)
-    : offered_(sim::OfferedProfile()),
+    : offered_(OfferedCapabilities(sim::SimulatedCapabilities())),
       program_(setup.cpus[0]),
       setup_size_(program_.l1.size()),
       setup_l2_size_(program_.l2.size()),

@@ -8,6 +8,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "backends/sim/machine/l0_memory.h"
+#include "backends/sim/machine/processor_profile.h"
 #include "backends/sim/program/campaign.h"
 #include "backends/sim/program/comparison.h"
 #include "backends/sim/program/difference_text.h"
@@ -39,10 +40,9 @@ constexpr uint64_t kThoroughOneIn = 512;
 // What is in L0's memory, and whether there is any, a program sees only without L0
 // (docs/differences.md): as data, or by what paging structures there lead to.
 bool NamesL0Memory(const lhv::GuestProgram& program) {
-  const auto is_l0 = [](uint64_t value) {
-    constexpr uint64_t kPhysicalAddress = (uint64_t{1} << 40) - 1;
-    return (value & kPhysicalAddress) >= sim::L0Memory::kBase;
-  };
+  static const uint64_t base =
+      sim::L0Memory::BaseFor(sim::SimulatedCapabilities().physical_address_width);
+  const auto is_l0 = [](uint64_t value) { return sim::L0Memory::IsNamedBy(value, base); };
   for (const lhv::CpuProgram& cpu : program.cpus) {
     for (const std::vector<Operation>* code : {&cpu.l1, &cpu.l2}) {
       for (const Operation& operation : *code) {

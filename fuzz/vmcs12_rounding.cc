@@ -7,8 +7,9 @@
 #include <span>
 #include <vector>
 
+#include "backends/sim/machine/processor_profile.h"
 #include "backends/sim/machine/vm_entry_checks.h"
-#include "backends/sim/program/offered_profile.h"
+#include "core/nested/offered_capabilities.h"
 #include "core/vmx/capabilities.h"
 #include "fuzz/field_pokes.h"
 #include "lhv/baseline.h"
@@ -29,7 +30,7 @@ class ZeroMemory final : public sim::EntryMemory {
 };
 
 const Capabilities& Offered() {
-  static const Capabilities offered = sim::OfferedProfile();
+  static const Capabilities offered = OfferedCapabilities(sim::SimulatedCapabilities());
   return offered;
 }
 

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "backends/sim/program/declared_differences.h"
 
+#include "backends/sim/machine/l0_memory.h"
 #include "core/vmx/exit_reason.h"
 #include "core/vmx/vmcs_field.h"
 #include "core/x86/exception.h"
@@ -18,9 +19,7 @@ bool IsAccessToL0Memory(const lhv::GuestProgram& program, const Comparison& comp
     return false;
   }
   const auto is_l0 = [base = comparison.l0_base](uint64_t value) {
-    // The addresses from there on are 2^30 bytes, up to a power of 2.
-    const uint64_t physical_address = base + (uint64_t{1} << 30) - 1;
-    return (value & physical_address) >= base;
+    return L0Memory::IsNamedBy(value, base);
   };
   for (const lhv::CpuProgram& cpu : program.cpus) {
     for (const std::vector<lhv::Operation>* code : {&cpu.l1, &cpu.l2}) {
