@@ -43,9 +43,7 @@ absl::StatusOr<std::string> ReadFile(const std::string& path) {
   return text;
 }
 
-std::span<const std::byte> Bytes(const std::string& text) {
-  return std::as_bytes(std::span(text));
-}
+std::span<const std::byte> Bytes(const std::string& text) { return std::as_bytes(std::span(text)); }
 
 absl::Status At(const std::string& path, const absl::Status& status) {
   return absl::Status(status.code(), absl::StrCat(path, ": ", status.message()));
@@ -79,7 +77,8 @@ absl::StatusOr<lhv::GuestProgram> DecodeInput(const std::string& path, fuzz::Inp
 absl::StatusOr<sim::Schedule> DecodeSchedule(const std::string& path, const std::string& text) {
   const std::string variant = absl::GetFlag(FLAGS_variant);
   if (!variant.empty() && sim::FindVariant(variant) == nullptr) {
-    return absl::InvalidArgumentError(absl::StrCat("--variant ", variant, ": there is none of that name"));
+    return absl::InvalidArgumentError(
+        absl::StrCat("--variant ", variant, ": there is none of that name"));
   }
   std::vector<fuzz::FuzzedScenario> scenarios = fuzz::Scenarios(variant);
   fuzz::ScheduleRun run;
@@ -122,8 +121,8 @@ absl::StatusOr<lhv::GuestProgram> LoadProgramInput(const std::string& path, uint
   if (!target.ok()) return target.status();
   if (*target != nullptr) {
     if ((*target)->form != fuzz::InputForm::kSchedule) return DecodeInput(path, (*target)->form);
-    return absl::InvalidArgumentError(
-        absl::StrCat(path, ": inputs of ", (*target)->name, " are schedules; nvmx replay runs them"));
+    return absl::InvalidArgumentError(absl::StrCat(path, ": inputs of ", (*target)->name,
+                                                   " are schedules; nvmx replay runs them"));
   }
   absl::StatusOr<std::string> text = ReadFile(path);
   if (!text.ok()) return text.status();
@@ -166,8 +165,8 @@ absl::StatusOr<sim::Schedule> LoadScheduleInput(const std::string& path) {
 absl::StatusOr<Input> LoadInput(const std::string& path) {
   absl::StatusOr<const fuzz::TargetInformation*> target = TargetFromFlag();
   if (!target.ok()) return target.status();
-  const bool is_schedule = *target == nullptr ? IsScheduleFile(path)
-                                              : (*target)->form == fuzz::InputForm::kSchedule;
+  const bool is_schedule =
+      *target == nullptr ? IsScheduleFile(path) : (*target)->form == fuzz::InputForm::kSchedule;
   if (is_schedule) {
     absl::StatusOr<sim::Schedule> schedule = LoadScheduleInput(path);
     if (!schedule.ok()) return schedule.status();

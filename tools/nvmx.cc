@@ -44,8 +44,10 @@ const std::vector<Command>& Commands() {
        "printed "
        "with the operation and the VM exit that it is about. A program for which the two TLBs give "
        "different logs depends on stale translations and has no single right one. "
-       "docs/differences.md has the differences that are known and stay. With --processor a program that "
-       "asks for what that processor lacks is compared too, and counts as skipped if nothing differs; "
+       "docs/differences.md has the differences that are known and stay. With --processor a "
+       "program that "
+       "asks for what that processor lacks is compared too, and counts as skipped if nothing "
+       "differs; "
        "--verbose says what it lacks.\n"
        "Exit status: 0 if nothing differs that is not declared, 1 if something does, 2 for bad "
        "input.",
@@ -54,9 +56,11 @@ const std::vector<Command>& Commands() {
       {"experiments",
        "[DIRECTORY]",
        "runs experiments whose answer real processors gave; a table of who answers alike",
-       "DIRECTORY holds guest programs that say what must be observed; it is lhv/suites/nmi if none "
+       "DIRECTORY holds guest programs that say what must be observed; it is lhv/suites/nmi if "
+       "none "
        "is "
-       "named: thirty experiments with blocked, pending and injected NMIs. Hypervisors and simulators "
+       "named: thirty experiments with blocked, pending and injected NMIs. Hypervisors and "
+       "simulators "
        "are known to get them wrong.\n"
        "Exit status: 0 if all answers are those of real processors, 1 if not, 2 for bad input.",
        {},
@@ -84,9 +88,11 @@ const std::vector<Command>& Commands() {
       {"explain",
        "FILE",
        "says what a guest program comes down to: exits, refused VM entries and their rules",
-       "Compares the program as compare does and prints what it saw on the core, with the operation "
+       "Compares the program as compare does and prints what it saw on the core, with the "
+       "operation "
        "behind each line and, for each VM entry that was refused, the rule of the SDM that VMCS12 "
-       "breaks; of a difference also what of the program it needs. A schedule is explained as replay "
+       "breaks; of a difference also what of the program it needs. A schedule is explained as "
+       "replay "
        "does.\n"
        "Exit status: 0 if nothing differs that is not declared, 1 if something does, 2 for bad "
        "input.",
@@ -95,7 +101,8 @@ const std::vector<Command>& Commands() {
       {"shrink",
        "FILE",
        "finds the smallest program, or the shortest schedule, that still shows what FILE shows",
-       "Of a program the difference between the reference and the core stays, in the same operation "
+       "Of a program the difference between the reference and the core stays, in the same "
+       "operation "
        "and of the same kind; CPUs, operations, memory and bits that it does not need go. Of a "
        "schedule the verdict stays; the shortest is found by trying all.\n"
        "Exit status: 0, 1 if FILE shows nothing, 2 for bad input, 3 if the search was cut off.",

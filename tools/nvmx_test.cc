@@ -153,8 +153,10 @@ TEST(ExplainTest, NamesTheRuleOfARefusedEntry) {
 TEST(ShrinkTest, TheShortestScheduleOfTheSameVerdict) {
   const std::string found = TempPath("long.schedule");
   const std::string small = TempPath("short.schedule");
-  Nvmx("explore correct --variant late-acknowledgement --strategy random --schedules 2000 --output " +
-       found);
+  Nvmx(
+      "explore correct --variant late-acknowledgement --strategy random --schedules 2000 "
+      "--output " +
+      found);
   const Output output = Nvmx(absl::StrCat("shrink ", found, " --output ", small));
   EXPECT_EQ(output.status, 0) << output.err;
   EXPECT_THAT(output.err, HasSubstr("steps of"));
@@ -213,8 +215,8 @@ TEST(ListTest, NamesTheProcessors) {
 }
 
 TEST(ProcessorTest, AProgramRunsAndIsComparedOnALesserProcessor) {
-  EXPECT_EQ(Nvmx("run lhv/programs/msr-list-bad-entry.yaml --processor sandy-bridge-i7-3960x").status,
-            0);
+  EXPECT_EQ(
+      Nvmx("run lhv/programs/msr-list-bad-entry.yaml --processor sandy-bridge-i7-3960x").status, 0);
   const std::string file = WriteFile("needs.yaml",
                                      "name: needs\n"
                                      "cpus:\n"
@@ -242,8 +244,8 @@ TEST(ProcessorTest, WhatIsNoProcessorIsNamed) {
 }
 
 TEST(HelpTest, EveryCommandExplainsItself) {
-  for (const char* command : {"list", "run", "compare", "experiments", "generate", "show", "explain",
-                              "shrink", "repro", "replay", "explore", "verdicts"}) {
+  for (const char* command : {"list", "run", "compare", "experiments", "generate", "show",
+                              "explain", "shrink", "repro", "replay", "explore", "verdicts"}) {
     const Output output = Nvmx(absl::StrCat(command, " --help"));
     EXPECT_EQ(output.status, 0) << command;
     EXPECT_THAT(output.out, HasSubstr("usage: nvmx ")) << command;

@@ -104,9 +104,9 @@ absl::StatusOr<Task> TaskOf(const std::string& argument) {
     return task;
   }
   const std::string recorded = ChangesAnything(*changes) ? "" : RecordedText(task.scenario.name);
-  absl::StatusOr<sim::Schedule> schedule =
-      recorded.empty() ? FindSchedule(task.scenario)
-                       : ParseScheduleText(task.scenario.name, recorded);
+  absl::StatusOr<sim::Schedule> schedule = recorded.empty()
+                                               ? FindSchedule(task.scenario)
+                                               : ParseScheduleText(task.scenario.name, recorded);
   if (!schedule.ok()) return schedule.status();
   task.schedule = *std::move(schedule);
   return task;

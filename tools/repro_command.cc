@@ -3,8 +3,8 @@
 #include <string>
 #include <vector>
 
-#include "absl/strings/str_replace.h"
 #include "absl/strings/str_cat.h"
+#include "absl/strings/str_replace.h"
 #include "backends/sim/program/program_yaml.h"
 #include "tools/command_line.h"
 #include "tools/commands.h"
@@ -13,7 +13,7 @@
 namespace nvmx::tools {
 namespace {
 
-constexpr char kProgramTest[] = R"cc(// SPDX-License-Identifier: Apache-2.0
+constexpr char kProgramTest[] = R"test(// SPDX-License-Identifier: Apache-2.0
 //
 // A guest program that must look the same on the core as on the reference. To run it, put this file
 // into backends/sim/program/ as repro_test.cc, with this rule in the BUILD.bazel there:
@@ -48,9 +48,9 @@ TEST(ReproTest, LooksTheSameOnTheCoreAndOnTheReference) {
 
 }  // namespace
 }  // namespace nvmx::sim
-)cc";
+)test";
 
-constexpr char kScheduleTest[] = R"cc(// SPDX-License-Identifier: Apache-2.0
+constexpr char kScheduleTest[] = R"test(// SPDX-License-Identifier: Apache-2.0
 //
 // A schedule that must not end in a deadlock. To run it, put this file into backends/sim/replay/ as
 // repro_test.cc, with this rule in the BUILD.bazel there:
@@ -89,7 +89,7 @@ TEST(ReproTest, TheScheduleEndsInNoDeadlock) {
 
 }  // namespace
 }  // namespace nvmx::sim
-)cc";
+)test";
 
 }  // namespace
 

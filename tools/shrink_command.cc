@@ -26,8 +26,8 @@ namespace {
 
 // The shortest schedule with the same verdict: exploration is shortest first.
 absl::StatusOr<Input> ShrinkSchedule(const sim::Schedule& schedule) {
-  absl::StatusOr<sim::Scenario> scenario = sim::LoadScenario(
-      schedule.scenario, {.cpus = schedule.cpus, .variant = schedule.variant});
+  absl::StatusOr<sim::Scenario> scenario =
+      sim::LoadScenario(schedule.scenario, {.cpus = schedule.cpus, .variant = schedule.variant});
   if (!scenario.ok()) return scenario.status();
   absl::StatusOr<sim::Verdict> verdict = sim::JudgeSchedule(*scenario, schedule.steps);
   if (!verdict.ok()) return verdict.status();
@@ -64,13 +64,15 @@ absl::StatusOr<Input> ShrinkProgram(const lhv::GuestProgram& program) {
   sim::Comparison comparison;
   comparer.Compare(program, comparison);
   if (!comparison.IsDefect()) {
-    return absl::FailedPreconditionError(absl::StrCat(
-        "the program shows no difference (", Name(comparison.likeness), "): there is nothing to keep"));
+    return absl::FailedPreconditionError(absl::StrCat("the program shows no difference (",
+                                                      Name(comparison.likeness),
+                                                      "): there is nothing to keep"));
   }
   lhv::GuestProgram smallest =
       sim::SmallestWithSignature(program, sim::SignatureOf(program, comparison), *hardware);
-  absl::FPrintF(stderr, "%d operations of %d, %d CPUs of %d are needed\n", CountOperations(smallest),
-                CountOperations(program), smallest.cpus.size(), program.cpus.size());
+  absl::FPrintF(stderr, "%d operations of %d, %d CPUs of %d are needed\n",
+                CountOperations(smallest), CountOperations(program), smallest.cpus.size(),
+                program.cpus.size());
   return smallest;
 }
 
@@ -81,12 +83,12 @@ int RunShrink(const std::vector<std::string>& arguments) {
   absl::StatusOr<Input> input = LoadInput(arguments[0]);
   if (!input.ok()) return Complain(std::string(input.status().message()));
   const auto* schedule = std::get_if<sim::Schedule>(&*input);
-  absl::StatusOr<Input> smallest =
-      schedule != nullptr ? ShrinkSchedule(*schedule)
-                          : ShrinkProgram(std::get<lhv::GuestProgram>(*input));
+  absl::StatusOr<Input> smallest = schedule != nullptr
+                                       ? ShrinkSchedule(*schedule)
+                                       : ShrinkProgram(std::get<lhv::GuestProgram>(*input));
   if (!smallest.ok()) {
     Complain(absl::StrCat(arguments[0], ": ", smallest.status().message()));
-    return smallest.status().code() == absl::StatusCode::kFailedPrecondition ? kNotAsExpected
+    return smallest.status().code() == absl::StatusCode::kFailedPrecondition  ? kNotAsExpected
            : smallest.status().code() == absl::StatusCode::kResourceExhausted ? kCutOff
                                                                               : kBadInput;
   }

@@ -33,16 +33,15 @@ EntryOutcome FailEntry(uint64_t qualification, EntryRuleNumber rule) {
 
 std::optional<EntryOutcome> CheckControlsAndHostState(const VmcsImage& v, const Capabilities& c,
                                                       const EntrySurroundings& e) {
-#define NVMX_CONTROL_RULE(name, condition, source)                                \
-  if (!(condition)) {                                                             \
-    return Refuse(VmInstructionError::kVmEntryWithInvalidControlFields,           \
-                  EntryRuleNumber::k##name);                                      \
+#define NVMX_CONTROL_RULE(name, condition, source)                                                 \
+  if (!(condition)) {                                                                              \
+    return Refuse(VmInstructionError::kVmEntryWithInvalidControlFields, EntryRuleNumber::k##name); \
   }
 #include "core/nested/entry_rules.def"
-#define NVMX_HOST_RULE(name, condition, source)                                   \
-  if (!(condition)) {                                                             \
-    return Refuse(VmInstructionError::kVmEntryWithInvalidHostStateFields,         \
-                  EntryRuleNumber::k##name);                                      \
+#define NVMX_HOST_RULE(name, condition, source)                           \
+  if (!(condition)) {                                                     \
+    return Refuse(VmInstructionError::kVmEntryWithInvalidHostStateFields, \
+                  EntryRuleNumber::k##name);                              \
   }
 #include "core/nested/entry_rules.def"
   return std::nullopt;

@@ -71,8 +71,7 @@ TEST_F(NestedEntryTest, SuccessMakesVmcs02CurrentAndTheVmcsLaunched) {
 
 TEST_F(NestedEntryTest, TheTraceTellsWhichRuleIsBroken) {
   const auto told = [](EntryRuleNumber rule) {
-    return testing::Contains(
-        TraceEvent{TraceKind::kEntryRefused, static_cast<uint64_t>(rule), 0});
+    return testing::Contains(TraceEvent{TraceKind::kEntryRefused, static_cast<uint64_t>(rule), 0});
   };
   Vmcs12().Set<VmcsField::kHostCr3>(~uint64_t{0});
   EXPECT_TRUE(Launch().is_fail());

@@ -124,7 +124,8 @@ TEST_F(NestedExitTest, TheExitInformationIsInVmcs12ButForTheInstructionError) {
   }
 }
 
-// SDM Vol. 3C, 25.9.4 "Information for VM Exits Due to Instruction Execution": only SMIs write them.
+// SDM Vol. 3C, 25.9.4 "Information for VM Exits Due to Instruction Execution": only SMIs write
+// them.
 TEST_F(NestedExitTest, WhatSmisTellOfIoKeepsTheValuesThatL1Wrote) {
   for (VmcsField field :
        {VmcsField::kIoRcx, VmcsField::kIoRsi, VmcsField::kIoRdi, VmcsField::kIoRip}) {

@@ -8,9 +8,9 @@ namespace nvmx {
 
 // What the core tells an observer. The two arguments are explained at each kind.
 enum class TraceKind : uint8_t {
-  kNmiAcknowledged,    // this CPU stopped for a quiesce; first: the initiator's index
-  kNmiToGuest,         // an NMI was found to be the guest's; first: how many are pending now
-  kNmiMergedForGuest,  // a guest's NMI found the guest's latch full; as on hardware only one stays
+  kNmiAcknowledged,     // this CPU stopped for a quiesce; first: the initiator's index
+  kNmiToGuest,          // an NMI was found to be the guest's; first: how many are pending now
+  kNmiMergedForGuest,   // a guest's NMI found the guest's latch full; as on hardware only one stays
   kNmiMergedWhileHeld,  // of two guest NMIs that L0 held and the guest could not take, one stayed
   kNmiInjected,  // a pending guest NMI was given to L1 or L2; first: VmcsRole it was injected into
   kNmiExitToL1,  // a pending guest NMI became a VM exit from L2 to L1

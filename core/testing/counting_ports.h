@@ -38,7 +38,7 @@ inline constexpr size_t kPortCallKinds = 12;
 constexpr const char* Name(PortCall call) {
   constexpr std::array<const char*, kPortCallKinds> kNames = {
       "VMREAD", "VMWRITE", "VMPTRLD", "mem-rd", "mem-wr", "bytes",
-      "RDMSR",  "WRMSR",   "INVEPT",    "shared", "RDTSC",  "other"};
+      "RDMSR",  "WRMSR",   "INVEPT",  "shared", "RDTSC",  "other"};
   return kNames[static_cast<size_t>(call)];
 }
 

@@ -71,8 +71,8 @@ struct EptVpidCap {
   static constexpr uint64_t kInvvpidSingleContextRetainingGlobals = uint64_t{1} << 43;
 };
 
-// The bit of IA32_VMX_EPT_VPID_CAP that stands for a type of INVEPT or INVVPID; 0 for one that there
-// is not.
+// The bit of IA32_VMX_EPT_VPID_CAP that stands for a type of INVEPT or INVVPID; 0 for one that
+// there is not.
 constexpr uint64_t CapabilityOf(InveptType type) {
   switch (type) {
     case InveptType::kSingleContext:

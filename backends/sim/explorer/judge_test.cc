@@ -21,8 +21,8 @@ Schedule Recorded(const std::string& scenario) {
   for (const CollectionFile& file : Collection()) {
     if (scenario != file.name) continue;
     const std::string text = file.schedule;
-    absl::StatusOr<Schedule> schedule = ParseSchedule(text.substr(text.find("nvmx1:"),
-        text.find('\n', text.find("nvmx1:")) - text.find("nvmx1:")));
+    absl::StatusOr<Schedule> schedule = ParseSchedule(text.substr(
+        text.find("nvmx1:"), text.find('\n', text.find("nvmx1:")) - text.find("nvmx1:")));
     EXPECT_TRUE(schedule.ok()) << schedule.status();
     return *std::move(schedule);
   }

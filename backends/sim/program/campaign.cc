@@ -127,15 +127,14 @@ std::string SignatureOf(const lhv::GuestProgram& program, const Comparison& comp
   if (!comparison.nested.defect.empty()) return comparison.nested.defect;
   if (!comparison.difference) return "none";
   const Difference& d = *comparison.difference;
-  std::string text = absl::StrCat(Kind(d.reference, d.reference_end), "  |  ",
-                                  Kind(d.nested, d.nested_end));
+  std::string text =
+      absl::StrCat(Kind(d.reference, d.reference_end), "  |  ", Kind(d.nested, d.nested_end));
   const lhv::CpuProgram& cpu = program.cpus[d.cpu];
   const std::optional<Observation>& here = d.reference ? d.reference : d.nested;
   if (here) {
     const std::vector<lhv::Operation>& code = here->level == 1 ? cpu.l1 : cpu.l2;
     if (here->operation < code.size()) {
-      absl::StrAppend(&text, "  at ",
-                      FirstWord(lhv::OperationText(cpu, code[here->operation])));
+      absl::StrAppend(&text, "  at ", FirstWord(lhv::OperationText(cpu, code[here->operation])));
     }
   }
   const std::vector<Observation>& log = comparison.keep.cpus[d.cpu].log;
@@ -177,8 +176,9 @@ CampaignResult RunCampaign(const CampaignOptions& options) {
 
 std::string CampaignText(const CampaignResult& result) {
   const Reached& r = result.reached;
-  std::string text = absl::StrFormat("%d programs in %.2f s of one processor: %.0f programs/s\n", r.programs,
-                                     result.seconds, r.programs / std::max(result.seconds, 1e-9));
+  std::string text =
+      absl::StrFormat("%d programs in %.2f s of one processor: %.0f programs/s\n", r.programs,
+                      result.seconds, r.programs / std::max(result.seconds, 1e-9));
   for (const auto& [likeness, count] : result.likenesses) {
     absl::StrAppendFormat(&text, "  %8d %s\n", count, Name(likeness));
   }

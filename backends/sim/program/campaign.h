@@ -48,7 +48,7 @@ struct CampaignResult {
   std::map<std::string, uint64_t> declared;
   Reached reached;
   std::vector<ProgramFinding> findings;  // in the order in which they were found
-  double seconds = 0;  // of one processor
+  double seconds = 0;                    // of one processor
 };
 
 struct CampaignOptions {

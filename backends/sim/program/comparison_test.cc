@@ -29,7 +29,8 @@ ProgramResult Result(std::vector<Observation> log, CpuEnd end = CpuEnd::kComplet
   return result;
 }
 
-const Observation kFirst{.kind = ObservationKind::kMsrValue, .operation = 1, .selector = 2, .value = 3};
+const Observation kFirst{
+    .kind = ObservationKind::kMsrValue, .operation = 1, .selector = 2, .value = 3};
 const Observation kSecond{.kind = ObservationKind::kNmi, .operation = 2};
 const Observation kOther{.kind = ObservationKind::kNmi, .operation = 3};
 
@@ -55,8 +56,7 @@ TEST(FirstDifferenceTest, IsWhereOneLogEnds) {
 }
 
 TEST(FirstDifferenceTest, HowACpuEndsCounts) {
-  const auto d =
-      FirstDifference(Result({kFirst}), Result({kFirst}, CpuEnd::kShutdown));
+  const auto d = FirstDifference(Result({kFirst}), Result({kFirst}, CpuEnd::kShutdown));
   ASSERT_TRUE(d);
   EXPECT_EQ(d->nested_end, CpuEnd::kShutdown);
   EXPECT_FALSE(SameObservations(Result({kFirst}), Result({kFirst}, CpuEnd::kShutdown)));
@@ -69,8 +69,8 @@ TEST(FirstDifferenceTest, OfTheSecondCpuIfTheFirstHasNone) {
   EXPECT_EQ(FirstDifference(a, b)->cpu, 1u);
 }
 
-// Writes a word through L2's EPT, changes the EPT without INVEPT, and reads: what is read depends on
-// what the TLB kept.
+// Writes a word through L2's EPT, changes the EPT without INVEPT, and reads: what is read depends
+// on what the TLB kept.
 constexpr char kStale[] = R"(
 name: stale
 cpus:
@@ -139,8 +139,8 @@ TEST(ComparerTest, MemoryThatNothingAnswersIsTheSame) {
 }
 
 TEST(DifferenceTextTest, ShowsBothSidesTheOperationAndTheExit) {
-  const lhv::GuestProgram program = MustAssemble(
-      "name: p\ncpus: [{run: [{rdmsr: IA32_PAT}, {cpuid: 1}, {rdmsr: IA32_EFER}]}]\n");
+  const lhv::GuestProgram program =
+      MustAssemble("name: p\ncpus: [{run: [{rdmsr: IA32_PAT}, {cpuid: 1}, {rdmsr: IA32_EFER}]}]\n");
   Comparison comparison;
   const Observation exit{.kind = ObservationKind::kVmExit, .selector = 0x4402, .value = 48};
   const Observation pat{
@@ -179,7 +179,8 @@ TEST(ExplanationTextTest, NamesTheRuleThatAVmEntryBroke) {
   comparer.Compare(program, comparison);
   const std::string text = ExplanationText(program, comparison);
   EXPECT_THAT(text, HasSubstr("refused: same\n"));
-  EXPECT_THAT(text, HasSubstr("VMCS12 breaks the rule GuestRflagsReservedBits, SDM Vol. 3C, 27.3.1"));
+  EXPECT_THAT(text,
+              HasSubstr("VMCS12 breaks the rule GuestRflagsReservedBits, SDM Vol. 3C, 27.3.1"));
   EXPECT_THAT(text, HasSubstr("VM exit: EXIT_REASON = 33"));
   EXPECT_THAT(text, HasSubstr("ends: complete"));
 }

@@ -75,7 +75,8 @@ std::string DifferenceText(const lhv::GuestProgram& program, const Comparison& c
   for (size_t at = from; at < d.position; ++at) {
     absl::StrAppendFormat(&text, "  both        %s\n", lhv::ToString(log[at]));
   }
-  absl::StrAppendFormat(&text, "  sim-native  %s\n", ObservationOrEnd(d.reference, d.reference_end));
+  absl::StrAppendFormat(&text, "  sim-native  %s\n",
+                        ObservationOrEnd(d.reference, d.reference_end));
   if (comparison.ambiguous) {
     const std::vector<Observation>& evict = comparison.evict.cpus[d.cpu].log;
     absl::StrAppendFormat(&text, "  (no TLB)    %s\n",
@@ -86,15 +87,16 @@ std::string DifferenceText(const lhv::GuestProgram& program, const Comparison& c
   const lhv::CpuProgram& cpu = program.cpus[d.cpu];
   const std::optional<Observation>& here = d.reference ? d.reference : d.nested;
   if (here) absl::StrAppend(&text, OperationLine(cpu, here->level, here->operation));
-  if (d.reference && d.nested && (d.reference->operation != d.nested->operation ||
-                                  d.reference->level != d.nested->level)) {
+  if (d.reference && d.nested &&
+      (d.reference->operation != d.nested->operation || d.reference->level != d.nested->level)) {
     absl::StrAppend(&text, OperationLine(cpu, d.nested->level, d.nested->operation));
   }
   absl::StrAppend(&text, LastExit(log, d.position));
   const std::vector<RefusedEntry>& refused = comparison.nested.cpus[d.cpu].refused_entries;
   for (size_t at = refused.size(); at-- > 0;) {
     if (refused[at].position > d.position) continue;
-    absl::StrAppend(&text, "  the last VM entry that the core refused: ", RuleText(refused[at]), "\n");
+    absl::StrAppend(&text, "  the last VM entry that the core refused: ", RuleText(refused[at]),
+                    "\n");
     break;
   }
   if (!comparison.declared.empty()) {

@@ -32,8 +32,8 @@ std::string CpuText(const lhv::CpuProgram& program, const CpuResult& result) {
   std::optional<Place> last;
   size_t refused = 0;
   for (size_t at = 0; at <= result.log.size(); ++at) {
-    for (; refused < result.refused_entries.size() &&
-           result.refused_entries[refused].position == at;
+    for (;
+         refused < result.refused_entries.size() && result.refused_entries[refused].position == at;
          ++refused) {
       absl::StrAppend(&text, "    ", RuleText(result.refused_entries[refused]), "\n");
     }
@@ -51,9 +51,9 @@ std::string CpuText(const lhv::CpuProgram& program, const CpuResult& result) {
 }  // namespace
 
 std::string ExplanationText(const lhv::GuestProgram& program, const Comparison& comparison) {
-  std::string text = absl::StrCat(program.name, program.name.empty() ? "" : ": ",
-                                  Name(comparison.likeness), "\n",
-                                  DifferenceText(program, comparison));
+  std::string text =
+      absl::StrCat(program.name, program.name.empty() ? "" : ": ", Name(comparison.likeness), "\n",
+                   DifferenceText(program, comparison));
   for (size_t cpu = 0; cpu < comparison.nested.cpus.size(); ++cpu) {
     absl::StrAppend(&text, "\nCPU ", cpu, " on the core\n",
                     CpuText(program.cpus[cpu], comparison.nested.cpus[cpu]));

@@ -42,7 +42,8 @@ TEST(GeneratedTest, ProgramsReachWhatTheyAreFor) {
     EXPECT_GT(reached.exits[static_cast<size_t>(reason)], 0u) << "exit reason " << reason;
   }
   for (const int number : {2, 3, 4, 5, 7, 8, 9, 10, 11, 12, 15, 26, 28}) {
-    EXPECT_GT(reached.vmfails[static_cast<size_t>(number)], 0u) << "VM-instruction error " << number;
+    EXPECT_GT(reached.vmfails[static_cast<size_t>(number)], 0u)
+        << "VM-instruction error " << number;
   }
   EXPECT_GT(reached.failures[33], 0u);
   EXPECT_GT(reached.failures[34], 0u);

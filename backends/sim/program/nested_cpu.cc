@@ -57,9 +57,10 @@ void NestedCpu::Reset() {
 
 NestedCpu::L0State NestedCpu::SaveL0State() const {
   const std::span<const HostPage> pages = l0_memory_.HostPagesOf(index()).pages;
-  L0State state{vcpu_state_, cells_.guest_nmis_pending.Peek(),
-                {pages.begin(), pages.begin() + static_cast<ptrdiff_t>(
-                                                    L0Memory::UsedHostPages(vcpu_state_))}};
+  L0State state{vcpu_state_,
+                cells_.guest_nmis_pending.Peek(),
+                {pages.begin(),
+                 pages.begin() + static_cast<ptrdiff_t>(L0Memory::UsedHostPages(vcpu_state_))}};
   // Most setups leave them as they were.
   const auto is_zero = [](const HostPage& page) { return page.words == HostPage{}.words; };
   if (std::all_of(state.host_pages.begin(), state.host_pages.end(), is_zero)) {

@@ -106,7 +106,8 @@ void ProgramMachine::SendIpi(uint32_t from, uint64_t interrupt_command) {
                            : shorthand == InterruptCommand::kSelf           ? index == from
                                                                             : index == destination;
     if (!addressed) continue;
-    cpu(index).ReceiveIpi(mode, static_cast<uint8_t>(interrupt_command & InterruptCommand::kVector));
+    cpu(index).ReceiveIpi(mode,
+                          static_cast<uint8_t>(interrupt_command & InterruptCommand::kVector));
   }
 }
 

@@ -46,13 +46,13 @@ bool SameObservations(const CpuResult& a, const CpuResult& b) {
   if (a.end != b.end) return false;
   const size_t length = ComparableLength(a, b);
   return length <= a.log.size() && length <= b.log.size() &&
-         std::equal(a.log.begin(), a.log.begin() + static_cast<std::ptrdiff_t>(length), b.log.begin());
+         std::equal(a.log.begin(), a.log.begin() + static_cast<std::ptrdiff_t>(length),
+                    b.log.begin());
 }
 
 bool SameObservations(const ProgramResult& a, const ProgramResult& b) {
-  return std::equal(
-      a.cpus.begin(), a.cpus.end(), b.cpus.begin(), b.cpus.end(),
-      [](const CpuResult& x, const CpuResult& y) { return SameObservations(x, y); });
+  return std::equal(a.cpus.begin(), a.cpus.end(), b.cpus.begin(), b.cpus.end(),
+                    [](const CpuResult& x, const CpuResult& y) { return SameObservations(x, y); });
 }
 
 }  // namespace nvmx::sim

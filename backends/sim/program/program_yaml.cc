@@ -49,8 +49,8 @@ class Writer {
     if ((operation.flags & lhv::kHasOperand) == 0) return "";
     const lhv::Operand operand = lhv::UnpackOperand(operation.operand);
     if (operand.kind == lhv::Operand::Kind::kRegister) {
-      return absl::StrCat(", operand: {register: ",
-                          absl::AsciiStrToLower(Name(operand.general_register)), "}");
+      return absl::StrCat(
+          ", operand: {register: ", absl::AsciiStrToLower(Name(operand.general_register)), "}");
     }
     const bool in_window = (operation.flags & lhv::kOperandIsWindowOffset) != 0;
     return absl::StrCat(", operand: {segment: ", absl::AsciiStrToLower(Name(operand.segment)),
@@ -77,11 +77,10 @@ class Writer {
   }
 
   static std::string DestinationAndVector(const Operation& operation) {
-    const std::string to = operation.selector == lhv::kToSelf        ? "to: self"
-                           : operation.selector == lhv::kToAllOthers ? "to: others"
-                                                                     : absl::StrCat(
-                                                                           "cpu: ",
-                                                                           operation.selector);
+    const std::string to = operation.selector == lhv::kToSelf ? "to: self"
+                           : operation.selector == lhv::kToAllOthers
+                               ? "to: others"
+                               : absl::StrCat("cpu: ", operation.selector);
     return absl::StrCat("{", to, ", vector: ", operation.value, "}");
   }
 
@@ -95,12 +94,12 @@ class Writer {
 
   std::string Invalidation(const Operation& o) const {
     if (o.kind == OperationKind::kInvept) {
-      return absl::StrCat("{type: ", o.selector, ", eptp: ", Value(o), ", reserved: ",
-                          Hex(o.extra), OperandKey(o), "}");
+      return absl::StrCat("{type: ", o.selector, ", eptp: ", Value(o), ", reserved: ", Hex(o.extra),
+                          OperandKey(o), "}");
     }
     // The whole low half of the descriptor as its reserved bits.
-    return absl::StrCat("{type: ", o.selector, ", address: ", Value(o), ", reserved: ",
-                        Hex(o.extra), OperandKey(o), "}");
+    return absl::StrCat("{type: ", o.selector, ", address: ", Value(o),
+                        ", reserved: ", Hex(o.extra), OperandKey(o), "}");
   }
 
   std::string Argument(const Operation& o) const {

@@ -8,9 +8,9 @@
 
 namespace nvmx::sim {
 
-// The program without the operations, memory blocks and last CPUs that `still_shows` does not need: it is
-// called with candidates, and says whether what is looked for is still there. It must be so for the
-// program itself.
+// The program without the operations, memory blocks and last CPUs that `still_shows` does not need:
+// it is called with candidates, and says whether what is looked for is still there. It must be so
+// for the program itself.
 lhv::GuestProgram Shrink(const lhv::GuestProgram& program,
                          const std::function<bool(const lhv::GuestProgram&)>& still_shows);
 

@@ -13,14 +13,13 @@ using lhv::Operation;
 using lhv::OperationKind;
 
 size_t Count(const std::vector<Operation>& code, OperationKind kind) {
-  return static_cast<size_t>(std::count_if(code.begin(), code.end(), [kind](const Operation& o) {
-    return o.kind == kind;
-  }));
+  return static_cast<size_t>(std::count_if(code.begin(), code.end(),
+                                           [kind](const Operation& o) { return o.kind == kind; }));
 }
 
 lhv::GuestProgram Program() {
   lhv::CpuProgram cpu;
-  cpu.l1 = {{.kind = OperationKind::kNop},          // the setup
+  cpu.l1 = {{.kind = OperationKind::kNop},  // the setup
             {.kind = OperationKind::kCpuid},
             {.kind = OperationKind::kSti},
             {.kind = OperationKind::kSetHostRip, .value = 5},

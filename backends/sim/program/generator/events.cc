@@ -74,12 +74,12 @@ void AddWindows(Random& random, ProgramBuilder& builder) {
       builder.SetControls(VmcsField::kVmExitControls, VmExit::kAcknowledgeInterruptOnExit);
     }
   }
-  builder.Prelude(ProgramBuilder::Write(
-      VmcsField::kGuestInterruptibilityState,
-      random.Of({uint32_t{0}, uint32_t{0}, Interruptibility::kBlockingBySti,
-                 Interruptibility::kBlockingByMovSs})));
-  builder.Prelude(ProgramBuilder::Write(
-      VmcsField::kGuestRflags, Rflags::kFixed1 | (random.OneIn(2) ? Rflags::kIf : 0)));
+  builder.Prelude(
+      ProgramBuilder::Write(VmcsField::kGuestInterruptibilityState,
+                            random.Of({uint32_t{0}, uint32_t{0}, Interruptibility::kBlockingBySti,
+                                       Interruptibility::kBlockingByMovSs})));
+  builder.Prelude(ProgramBuilder::Write(VmcsField::kGuestRflags,
+                                        Rflags::kFixed1 | (random.OneIn(2) ? Rflags::kIf : 0)));
 }
 
 Operation SomeEventOfL2(Random& random) {

@@ -16,13 +16,15 @@ using lhv::Operation;
 using lhv::OperationKind;
 
 constexpr OperationKind kWithoutOperand[] = {
-    OperationKind::kHlt,    OperationKind::kPause,   OperationKind::kMwait,  OperationKind::kWbinvd,
-    OperationKind::kInvd,   OperationKind::kRdrand,  OperationKind::kRdseed, OperationKind::kSldt,
-    OperationKind::kStr,    OperationKind::kRdtsc,   OperationKind::kRdtscp, OperationKind::kUd2,
-    OperationKind::kInt3,   OperationKind::kGetsec,  OperationKind::kRsm,    OperationKind::kClts,
-    OperationKind::kSmsw,   OperationKind::kNop,     OperationKind::kVmxoff, OperationKind::kVmcall,
-    OperationKind::kVmlaunch, OperationKind::kVmresume, OperationKind::kSti, OperationKind::kCli,
-    OperationKind::kMovSs,  OperationKind::kIret,    OperationKind::kDivideByZero};
+    OperationKind::kHlt,      OperationKind::kPause,  OperationKind::kMwait,
+    OperationKind::kWbinvd,   OperationKind::kInvd,   OperationKind::kRdrand,
+    OperationKind::kRdseed,   OperationKind::kSldt,   OperationKind::kStr,
+    OperationKind::kRdtsc,    OperationKind::kRdtscp, OperationKind::kUd2,
+    OperationKind::kInt3,     OperationKind::kGetsec, OperationKind::kRsm,
+    OperationKind::kClts,     OperationKind::kSmsw,   OperationKind::kNop,
+    OperationKind::kVmxoff,   OperationKind::kVmcall, OperationKind::kVmlaunch,
+    OperationKind::kVmresume, OperationKind::kSti,    OperationKind::kCli,
+    OperationKind::kMovSs,    OperationKind::kIret,   OperationKind::kDivideByZero};
 
 constexpr uint32_t kMsrs[] = {Index(Msr::IA32_TIME_STAMP_COUNTER),
                               Index(Msr::IA32_APIC_BASE),
@@ -73,8 +75,9 @@ Operation SomeInstruction(Random& random) {
               .value = random.Awkward(16),
               .extra = random.Next() & 0xFFFFFFFF};
     case 7:
-      return {.kind = OperationKind::kMovFromCr,
-              .selector = random.Of({uint32_t{0}, uint32_t{2}, uint32_t{3}, uint32_t{4}, uint32_t{8}})};
+      return {
+          .kind = OperationKind::kMovFromCr,
+          .selector = random.Of({uint32_t{0}, uint32_t{2}, uint32_t{3}, uint32_t{4}, uint32_t{8}})};
     case 8:
       if (random.OneIn(4)) {
         return {.kind = OperationKind::kMovToCr,
@@ -82,18 +85,17 @@ Operation SomeInstruction(Random& random) {
                 .value = random.OneIn(8) ? random.Awkward(64)
                                          : lhv::WindowOf(0) + lhv::kPageTableOffset};
       }
-      return {.kind = OperationKind::kMovToCr,
-              .selector = random.Of({uint32_t{2}, uint32_t{8}, uint32_t{8}, uint32_t{0}, uint32_t{4}}),
-              .value = random.OneIn(4) ? random.Awkward(64)
-                                       : Cr0::kPe | Cr0::kEt | Cr0::kNe | Cr0::kPg};
+      return {
+          .kind = OperationKind::kMovToCr,
+          .selector = random.Of({uint32_t{2}, uint32_t{8}, uint32_t{8}, uint32_t{0}, uint32_t{4}}),
+          .value =
+              random.OneIn(4) ? random.Awkward(64) : Cr0::kPe | Cr0::kEt | Cr0::kNe | Cr0::kPg};
     case 9:
       return {.kind = random.OneIn(2) ? OperationKind::kMovToDr : OperationKind::kMovFromDr,
               .selector = static_cast<uint32_t>(random.Below(8)),
               .value = random.Awkward(64)};
     case 10:
-      return {.kind = OperationKind::kInvlpg,
-              .flags = lhv::kValueIsWindowOffset,
-              .value = data};
+      return {.kind = OperationKind::kInvlpg, .flags = lhv::kValueIsWindowOffset, .value = data};
     case 11:
       return {.kind = OperationKind::kXgetbv, .selector = static_cast<uint32_t>(random.Below(3))};
     case 12:
@@ -108,9 +110,7 @@ Operation SomeInstruction(Random& random) {
     case 14:
       return {.kind = OperationKind::kRdpmc, .selector = static_cast<uint32_t>(random.Awkward(32))};
     case 15:
-      return {.kind = OperationKind::kMonitor,
-              .flags = lhv::kValueIsWindowOffset,
-              .value = data};
+      return {.kind = OperationKind::kMonitor, .flags = lhv::kValueIsWindowOffset, .value = data};
     case 16:
       return {.kind = OperationKind::kInvpcid,
               .selector = static_cast<uint32_t>(random.Below(5)),

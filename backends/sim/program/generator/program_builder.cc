@@ -17,7 +17,8 @@ using lhv::Operation;
 using lhv::OperationKind;
 
 // Where a page ends up that asked for no place; those of the setup come first.
-constexpr uint64_t kFirstFreeOffset = ProgramBuilder::kData + ProgramBuilder::kDataPages * kPageSize;
+constexpr uint64_t kFirstFreeOffset =
+    ProgramBuilder::kData + ProgramBuilder::kDataPages * kPageSize;
 
 lhv::MemoryBlock Pages(const std::string& name, uint64_t offset, size_t pages) {
   return {.name = name, .offset = offset, .bytes = std::vector<std::byte>(pages * kPageSize)};
@@ -178,8 +179,8 @@ void ProgramBuilder::AppendRounds(Random& random, lhv::CpuProgram& program) {
       // would come again at once.
       if (random.OneIn(3)) {
         program.l1.push_back(
-            Write(VmcsField::kGuestRip, lhv::OperationAddress(lhv::kL2CodeBase,
-                                                              random.Below(l2_.size() + 1))));
+            Write(VmcsField::kGuestRip,
+                  lhv::OperationAddress(lhv::kL2CodeBase, random.Below(l2_.size() + 1))));
       } else if (!random.OneIn(8)) {
         program.l1.push_back({.kind = OperationKind::kAdvanceGuestRip});
       }

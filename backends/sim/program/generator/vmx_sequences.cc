@@ -34,9 +34,7 @@ Operation SomeField(Random& random, OperationKind kind) {
   uint32_t encoding = Encoding(kVmcsFields[random.Below(kVmcsFieldCount)].field);
   if (random.OneIn(6)) encoding |= 1;
   if (random.OneIn(10)) encoding ^= static_cast<uint32_t>(random.Bit(32));
-  return {.kind = kind,
-          .selector = encoding,
-          .value = random.Awkward(64) & OperandMask(encoding)};
+  return {.kind = kind, .selector = encoding, .value = random.Awkward(64) & OperandMask(encoding)};
 }
 
 Operation SomeOperation(Random& random, const ProgramBuilder& builder, const Regions& regions) {
