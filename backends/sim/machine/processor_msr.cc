@@ -144,6 +144,9 @@ bool Processor::WriteMsr(uint32_t msr, uint64_t value) {
   }
   SwitchedRegisters& r = state_.switched;
   switch (static_cast<Msr>(msr)) {
+    case Msr::IA32_BIOS_UPDT_TRIG:
+      // What is there is no update for this processor.
+      return true;
     case Msr::IA32_EFER:
       if ((value & ~Efer::kDefined) != 0) return false;
       if ((r.cr0 & Cr0::kPg) != 0 && ((value ^ r.efer) & Efer::kLme) != 0) return false;

@@ -219,6 +219,13 @@ TEST_F(SystemTest, CpuidTellsTheWidthOfAddresses) {
   EXPECT_EQ(cpu_.Cpuid(0x80000008, 0).eax, 40u | 48u << 8);
 }
 
+// --- What IA32_BIOS_UPDT_TRIG holds
+
+TEST_F(SystemTest, TheTriggerOfMicrocodeUpdatesIsWriteOnly) {
+  EXPECT_TRUE(cpu_.WriteMsr(Index(Msr::IA32_BIOS_UPDT_TRIG), 0x1000));
+  EXPECT_EQ(cpu_.ReadMsr(Index(Msr::IA32_BIOS_UPDT_TRIG)), std::nullopt);
+}
+
 // --- What IA32_PERF_GLOBAL_CTRL holds
 
 TEST_F(SystemTest, PerfGlobalCtrlHasABitForEachCounter) {
