@@ -3,7 +3,6 @@
 
 #include <algorithm>
 
-#include "backends/sim/machine/l0_memory.h"
 #include "backends/sim/program/declared_differences.h"
 
 namespace nvmx::sim {
@@ -46,7 +45,7 @@ std::optional<Difference> FirstDifference(const ProgramResult& reference,
 }
 
 Comparer::Comparer(uint32_t cpus, const Variant& variant, const Capabilities& hardware)
-    : l0_base_(L0Memory::BaseFor(hardware.physical_address_width)),
+    : hardware_(hardware),
       keep_(cpus, TlbPolicy::kKeep, hardware),
       evict_(cpus, TlbPolicy::kEvictAtOnce, hardware),
       nested_(cpus, variant, hardware) {}
@@ -73,7 +72,7 @@ void Comparer::CompareBehindSetup(const lhv::GuestProgram& program, Comparison& 
 }
 
 void Comparer::Judge(const lhv::GuestProgram& program, Comparison& result) {
-  result.l0_base = l0_base_;
+  result.hardware = hardware_;
   result.declared.clear();
   result.difference.reset();
   result.ambiguous = !SameObservations(result.keep, result.evict);

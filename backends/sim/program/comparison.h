@@ -51,8 +51,8 @@ struct Comparison {
   ProgramResult nested;
   // Unless the likeness is kSame: between `keep` and `nested`.
   std::optional<Difference> difference;
-  // Where L0's own physical memory begins in the nested run.
-  uint64_t l0_base = 0;
+  // What the processors can do. Unless the likeness is kSame.
+  Capabilities hardware = SimulatedCapabilities();
   // Of kDeclared: the row's name.
   std::string declared;
 
@@ -84,7 +84,7 @@ class Comparer {
  private:
   void Judge(const lhv::GuestProgram& program, Comparison& result);
 
-  const uint64_t l0_base_;
+  const Capabilities hardware_;
   NativeMachine keep_, evict_;
   NestedMachine nested_;
 };

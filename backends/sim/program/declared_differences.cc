@@ -2,6 +2,7 @@
 #include "backends/sim/program/declared_differences.h"
 
 #include "backends/sim/machine/l0_memory.h"
+#include "core/vmx/controls.h"
 #include "core/vmx/exit_reason.h"
 #include "core/vmx/vmcs_field.h"
 #include "core/x86/exception.h"
@@ -18,9 +19,8 @@ bool IsAccessToL0Memory(const lhv::GuestProgram& program, const Comparison& comp
       difference.nested->value != 0) {
     return false;
   }
-  const auto is_l0 = [base = comparison.l0_base](uint64_t value) {
-    return L0Memory::IsNamedBy(value, base);
-  };
+  const uint64_t base = L0Memory::BaseFor(comparison.hardware.physical_address_width);
+  const auto is_l0 = [base](uint64_t value) { return L0Memory::IsNamedBy(value, base); };
   for (const lhv::CpuProgram& cpu : program.cpus) {
     for (const std::vector<lhv::Operation>* code : {&cpu.l1, &cpu.l2}) {
       for (const lhv::Operation& operation : *code) {
@@ -46,6 +46,19 @@ bool IsDisarmedMonitor(const lhv::GuestProgram&, const Comparison& comparison) {
   return reason.kind == lhv::ObservationKind::kVmExit &&
          reason.selector == Encoding(VmcsField::kExitReason) &&
          reason.value == static_cast<uint64_t>(ExitReason::kMwait);
+}
+
+// One machine gives the NMI where the other still waits.
+bool IsNmiWithoutMonitorTrapFlag(const lhv::GuestProgram&, const Comparison& comparison) {
+  if (comparison.hardware.SupportsPrimary(PrimaryProcessorBased::kMonitorTrapFlag)) return false;
+  const auto is_nmi = [](const std::optional<lhv::Observation>& o) {
+    if (!o) return false;
+    if (o->kind == lhv::ObservationKind::kNmi) return true;
+    return o->kind == lhv::ObservationKind::kVmExit &&
+           o->selector == Encoding(VmcsField::kExitReason) &&
+           o->value == static_cast<uint64_t>(ExitReason::kExceptionOrNmi);
+  };
+  return is_nmi(comparison.difference->reference) || is_nmi(comparison.difference->nested);
 }
 
 constexpr DeclaredDifference kRows[] = {
