@@ -1,29 +1,13 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// EPT violations out of VMCS02 and VMCS01: how EPT02 is filled, what L1 is shown, and what becomes
-// of an access that EPT01 does not allow. SDM Vol. 3C, 29.3.3 "EPT-Induced VM Exits", 28.2.1 "Basic
-// VM-Exit Information".
-#include "core/testing/nested_paging_fixture.h"
-#include "gmock/gmock.h"
+// How EPT violations out of VMCS02 fill EPT02: addresses, rights, types and sizes, what its entries
+// keep of L1's accessed and dirty flags, and what is delivered then. SDM Vol. 3C, 29.3.3
+// "EPT-Induced VM Exits".
+#include "core/testing/memory_exits_fixture.h"
 #include "gtest/gtest.h"
 
 namespace nvmx {
 namespace {
-
-constexpr uint64_t kR = EptViolation::kRead;
-constexpr uint64_t kW = EptViolation::kWrite;
-constexpr uint64_t kX = EptViolation::kFetch;
-constexpr uint32_t kGp0 = 0x80000B0D;
-
-class MemoryExitsTest : public NestedPagingTest {
- protected:
-  static constexpr unsigned kRightsShift = 3;
-  VmcsImage& Vmcs02() { return l1_.vmcs.vmcs02(); }
-  VmcsImage& Vmcs12() { return l1_.state.vmcs12; }
-  void ExpectViolation(uint64_t qualification) {
-    ExpectExit(ExitReason::kEptViolation, qualification, kL2, kLinear);
-  }
-};
 
 // --- Filling ---
 
@@ -195,6 +179,17 @@ TEST_F(MemoryExitsTest, Ept02NeedsNoFlagsOfItsOwn) {
             EptEntry::kAccessed | EptEntry::kDirty);
 }
 
+// EPT02 holds nothing that a processor finds misconfigured.
+TEST_F(MemoryExitsTest, AMisconfigurationThatIsNotEpt12sIsReportedAndFilled) {
+  ept12_.Map(kL2, kL1);
+  RunL2();
+  Vmcs02().Set<VmcsField::kGuestPhysicalAddress>(kL2);
+  l1_.Exit(ExitReason::kEptMisconfiguration);
+  EXPECT_TRUE(l1_.L2Runs());
+  EXPECT_TRUE(Find(kL2));
+  EXPECT_EQ(l1_.trace.Count(TraceKind::kAssertionFailed), 1);
+}
+
 // --- Accessed and dirty flags of L1 ---
 
 TEST_F(MemoryExitsTest, HardwareTreatsWalksAsWritesIfL1sFlagsAreOn) {
@@ -248,76 +243,7 @@ TEST_F(MemoryExitsTest, TheLogIsNotForHardware) {
             0u);
 }
 
-// --- What L1 is shown ---
-
-TEST_F(MemoryExitsTest, AnEpt12ThatMapsNothingIsAViolation) {
-  RunL2();
-  Violation(kL2, kW);
-  ExpectViolation(kW | kToFinal);
-}
-
-TEST_F(MemoryExitsTest, TheRightsInTheQualificationAreEpt12s) {
-  // EPT02 has it read-only, because the page is clean.
-  ept12_.Map(kL2, kL1, kR | kW);
-  RunL2(ept12_.Eptp(kFlags));
-  ASSERT_TRUE(Access(kL2, kR));
-  Violation(kL2, kX);
-  ExpectViolation(kX | kToFinal | (kR | kW) << kRightsShift);
-}
-
-TEST_F(MemoryExitsTest, TheAccessIsWhatHardwareSays) {
-  for (uint64_t access : {kR, kW, kX, kR | kW}) {
-    RunL2();
-    Violation(kL2, access);
-    ExpectViolation(access | kToFinal);
-  }
-}
-
-TEST_F(MemoryExitsTest, AnAccessToAPageStructureIsToldFromTheFinalOne) {
-  RunL2();
-  Violation(kL2, kR, EptViolation::kLinearAddressValid);
-  ExpectViolation(kR | EptViolation::kLinearAddressValid);
-}
-
-TEST_F(MemoryExitsTest, WithoutALinearAddressThereIsNone) {
-  RunL2();
-  Violation(kL2, kR, 0);
-  ExpectExit(ExitReason::kEptViolation, kR, kL2, 0);
-}
-
-TEST_F(MemoryExitsTest, AdvancedInformationIsShownToWhoWasOfferedIt) {
-  constexpr uint64_t kAdvanced = EptViolation::kUserLinearAddress |
-                                 EptViolation::kWritableLinearAddress |
-                                 EptViolation::kNoExecuteLinearAddress;
-  RunL2();
-  Violation(kL2, kR, kToFinal | kAdvanced);
-  ExpectViolation(kR | kToFinal);
-  l1_.state.offered.ept_vpid_cap |= EptVpidCap::kAdvancedEptViolationInformation;
-  RunL2();
-  Violation(kL2, kR, kToFinal | kAdvanced);
-  ExpectViolation(kR | kToFinal | kAdvanced);
-}
-
-TEST_F(MemoryExitsTest, UnblockingOfNmisIsPassedOn) {
-  RunL2();
-  Violation(kL2, kR, kToFinal | EptViolation::kNmiUnblocking);
-  ExpectViolation(kR | kToFinal | EptViolation::kNmiUnblocking);
-}
-
-TEST_F(MemoryExitsTest, AMisconfigurationIsOneForL1) {
-  ept12_.Map(kL2, kL1, EptEntry::kWrite);
-  RunL2();
-  Violation(kL2 + 8, kW, kToFinal | EptViolation::kNmiUnblocking);
-  ExpectExit(ExitReason::kEptMisconfiguration, 0, kL2 + 8, 0);
-}
-
-TEST_F(MemoryExitsTest, AnInterruptedDeliveryIsShownToL1) {
-  RunL2();
-  Vmcs02().Set<VmcsField::kIdtVectoringInformation>(0x80000021);
-  Violation(kL2, kW);
-  ExpectViolation(kW | kToFinal);
-  EXPECT_EQ(Vmcs12().Get<VmcsField::kIdtVectoringInformation>(), 0x80000021u);
-}
+// --- What stays ---
 
 // SDM Vol. 3C, 29.4.3.1: an EPT violation invalidates what was cached about its address.
 TEST_F(MemoryExitsTest, AViolationMakesEpt02ForgetThePage) {
@@ -340,82 +266,6 @@ TEST_F(MemoryExitsTest, WhatL1HasNotInvalidatedStays) {
   EXPECT_EQ(Find(kL2)->address(), kL1);
 }
 
-// --- What EPT01 does not allow ---
-
-TEST_F(MemoryExitsTest, AForbiddenAccessRaisesGeneralProtectionInL2) {
-  embedder_.Unmap(kL1);
-  ept12_.Map(kL2, kL1);
-  RunL2();
-  const uint64_t rip = Vmcs02().Get<VmcsField::kGuestRip>();
-  Violation(kL2 + 0x10, kR);
-  ASSERT_TRUE(l1_.L2Runs());
-  EXPECT_EQ(Injected().value(), kGp0);
-  EXPECT_EQ(Vmcs02().Get<VmcsField::kVmEntryExceptionErrorCode>(), 0u);
-  EXPECT_EQ(Vmcs02().Get<VmcsField::kGuestRip>(), rip);
-  EXPECT_EQ(Find(kL2), std::nullopt);
-  EXPECT_THAT(embedder_.asked(), testing::ElementsAre(kL1 + 0x10));
-}
-
-TEST_F(MemoryExitsTest, AWriteOfWhatEpt01GivesForReadingIsForbidden) {
-  embedder_.Map(kL1, {.address = PhysicalAddress{kL1}, .readable = true});
-  ept12_.Map(kL2, kL1);
-  RunL2();
-  ASSERT_TRUE(Access(kL2, kR));
-  EXPECT_TRUE(embedder_.asked().empty());
-  Violation(kL2, kW);
-  EXPECT_EQ(Injected().value(), kGp0);
-}
-
-TEST_F(MemoryExitsTest, AnAccessThatTheEmbedderEmulatesIsOver) {
-  embedder_.Unmap(kL1);
-  embedder_.EmulateAccesses();
-  ept12_.Map(kL2, kL1);
-  RunL2();
-  Violation(kL2, kR);
-  ASSERT_TRUE(l1_.L2Runs());
-  EXPECT_FALSE(Injected().valid());
-}
-
-TEST_F(MemoryExitsTest, L1sViolationComesBeforeTheEmbedder) {
-  embedder_.Unmap(kL1);
-  ept12_.Map(kL2, kL1, kR);
-  RunL2();
-  Violation(kL2, kW);
-  ExpectViolation(kW | kToFinal | kR << kRightsShift);
-  EXPECT_TRUE(embedder_.asked().empty());
-}
-
-TEST_F(MemoryExitsTest, AForbiddenAccessOfAnInterceptedKindIsAnExitOfL1) {
-  embedder_.Unmap(kL1);
-  ept12_.Map(kL2, kL1);
-  v_.Set<VmcsField::kExceptionBitmap>(1 << static_cast<unsigned>(Vector::kGeneralProtection));
-  RunL2();
-  Violation(kL2, kR);
-  ASSERT_FALSE(l1_.L2Runs());
-  EXPECT_EQ(Vmcs12().Get<VmcsField::kExitReason>(), 0u);
-  EXPECT_EQ(Vmcs12().Get<VmcsField::kVmExitInterruptionInformation>(), kGp0);
-}
-
-TEST_F(MemoryExitsTest, AForbiddenAccessWhileAFaultIsDeliveredIsADoubleFault) {
-  embedder_.Unmap(kL1);
-  ept12_.Map(kL2, kL1);
-  RunL2();
-  Vmcs02().Set<VmcsField::kIdtVectoringInformation>(kGp0);
-  Violation(kL2, kR);
-  EXPECT_TRUE(Injected().IsHardwareException(Vector::kDoubleFault));
-}
-
-// EPT02 holds nothing that a processor finds misconfigured.
-TEST_F(MemoryExitsTest, AMisconfigurationThatIsNotEpt12sIsReportedAndFilled) {
-  ept12_.Map(kL2, kL1);
-  RunL2();
-  Vmcs02().Set<VmcsField::kGuestPhysicalAddress>(kL2);
-  l1_.Exit(ExitReason::kEptMisconfiguration);
-  EXPECT_TRUE(l1_.L2Runs());
-  EXPECT_TRUE(Find(kL2));
-  EXPECT_EQ(l1_.trace.Count(TraceKind::kAssertionFailed), 1);
-}
-
 // --- Events that an exit interrupted ---
 
 TEST_F(MemoryExitsTest, AnInterruptedEventIsDeliveredAfterThePageIsMapped) {
@@ -431,45 +281,6 @@ TEST_F(MemoryExitsTest, AnIretThatIsExecutedAgainFindsNmisBlocked) {
   RunL2();
   Violation(kL2, kR, kToFinal | EptViolation::kNmiUnblocking);
   EXPECT_EQ(Vmcs02().Get<VmcsField::kGuestInterruptibilityState>() & 8, 8u);
-}
-
-// --- Without EPT in VMCS12 ---
-
-TEST_F(MemoryExitsTest, WithoutEpt12AViolationIsOfEpt01) {
-  v_ = ValidVmcs12(l1_.state.offered);
-  l1_.RunL2(v_);
-  l1_.vmcs.vmcs02().Set<VmcsField::kGuestPhysicalAddress>(kL1 + 4);
-  l1_.Exit(ExitReason::kEptViolation, kR | kToFinal);
-  ASSERT_TRUE(l1_.L2Runs());
-  EXPECT_EQ(Injected().value(), kGp0);
-  EXPECT_THAT(embedder_.asked(), testing::ElementsAre(kL1 + 4));
-}
-
-TEST_F(MemoryExitsTest, WithoutEpt12Vmcs02UsesEpt01) {
-  constexpr uint64_t kEptp01 = 0x1'0000'001E;
-  VmcsImage& vmcs01 = l1_.vmcs.vmcs01();
-  vmcs01.Set<VmcsField::kPrimaryProcessorBasedControls>(
-      vmcs01.Get<VmcsField::kPrimaryProcessorBasedControls>() |
-      PrimaryProcessorBased::kActivateSecondaryControls);
-  vmcs01.Set<VmcsField::kSecondaryProcessorBasedControls>(Secondary::kEnableEpt);
-  vmcs01.Set<VmcsField::kEptPointer>(kEptp01);
-  v_ = ValidVmcs12(l1_.state.offered);
-  l1_.RunL2(v_);
-  EXPECT_EQ(Eptp02(), kEptp01);
-  EXPECT_NE(Vmcs02().Get<VmcsField::kSecondaryProcessorBasedControls>() & Secondary::kEnableEpt,
-            0u);
-}
-
-TEST_F(MemoryExitsTest, AViolationOfL1IsForTheEmbedderOrRaisesGeneralProtection) {
-  l1_.EnterVmxRoot();
-  VmcsImage& vmcs01 = l1_.vmcs.vmcs01();
-  vmcs01.Set<VmcsField::kGuestPhysicalAddress>(0x9008);
-  l1_.Exit(ExitReason::kEptViolation, kW);
-  EXPECT_THAT(embedder_.asked(), testing::ElementsAre(0x9008u));
-  EXPECT_EQ(vmcs01.Get<VmcsField::kVmEntryInterruptionInformation>(), kGp0);
-  embedder_.EmulateAccesses();
-  l1_.Exit(ExitReason::kEptViolation, kW);
-  EXPECT_EQ(vmcs01.Get<VmcsField::kVmEntryInterruptionInformation>() & 0x80000000, 0u);
 }
 
 }  // namespace
