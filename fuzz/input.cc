@@ -77,11 +77,6 @@ void AppendEpt(lhv::CpuProgram& cpu) {
   cpu.l1.push_back(lhv::Vmwrite(VmcsField::kEptPointer, ept.eptp));
 }
 
-bool HasSetup(InputForm form) {
-  return form == InputForm::kBehindEntry || form == InputForm::kBehindEptEntry ||
-         form == InputForm::kBehindSetup;
-}
-
 lhv::GuestProgram MakeSetup(InputForm form) {
   lhv::GuestProgram program = sim::GeneratedSetup();
   lhv::CpuProgram& cpu = program.cpus[0];
@@ -108,6 +103,11 @@ const TargetInformation* FindTarget(std::string_view name) {
     if (name == target.name) return &target;
   }
   return nullptr;
+}
+
+bool HasSetup(InputForm form) {
+  return form == InputForm::kBehindEntry || form == InputForm::kBehindEptEntry ||
+         form == InputForm::kBehindSetup;
 }
 
 const lhv::GuestProgram& SetupOf(InputForm form) {
@@ -346,79 +346,6 @@ absl::StatusOr<lhv::GuestProgram> DecodeProgramInput(InputForm form,
   const lhv::GuestProgram* own = reader.Read(bytes);
   if (own == nullptr) return absl::InvalidArgumentError(reader.error());
   return WholeProgram(form, *own);
-}
-
-namespace {
-
-std::byte SetupByte(InputForm form, uint64_t offset) {
-  if (!HasSetup(form)) return std::byte{0};
-  for (const lhv::MemoryBlock& block : SetupOf(form).cpus[0].memory) {
-    if (offset >= block.offset && offset - block.offset < block.bytes.size()) {
-      return block.bytes[offset - block.offset];
-    }
-  }
-  return std::byte{0};
-}
-
-// The words of the block that the setup has not.
-void AppendDifferent(const lhv::MemoryBlock& block, InputForm form,
-                     std::vector<lhv::MemoryBlock>& memory) {
-  constexpr size_t kWord = sizeof(uint64_t);
-  if (HasSetup(form) && block.offset < kFirstInputMemory) return;
-  bool open = false;
-  for (size_t at = 0; at < block.bytes.size(); at += kWord) {
-    const size_t end = std::min(at + kWord, block.bytes.size());
-    bool differs = false;
-    for (size_t i = at; i < end; ++i) {
-      if (block.bytes[i] != SetupByte(form, block.offset + i)) differs = true;
-    }
-    if (differs) {
-      if (!open) memory.push_back({.name = {}, .offset = block.offset + at, .bytes = {}});
-      memory.back().bytes.insert(memory.back().bytes.end(), block.bytes.begin() + at,
-                                 block.bytes.begin() + end);
-    }
-    open = differs;
-  }
-}
-
-}  // namespace
-
-absl::StatusOr<lhv::GuestProgram> OwnPart(InputForm form, const lhv::GuestProgram& program) {
-  if (!HasSetup(form)) {
-    lhv::GuestProgram own = program;
-    for (lhv::CpuProgram& cpu : own.cpus) {
-      std::vector<lhv::MemoryBlock> memory;
-      for (const lhv::MemoryBlock& block : cpu.memory) AppendDifferent(block, form, memory);
-      cpu.memory = std::move(memory);
-    }
-    return own;
-  }
-  if (program.cpus.size() != 1) {
-    return absl::InvalidArgumentError("the program is not one of a single CPU");
-  }
-  const lhv::CpuProgram& cpu = program.cpus[0];
-  lhv::GuestProgram own;
-  lhv::CpuProgram& part = own.cpus.emplace_back();
-  // Behind the last operation of the baseline; a program without one has nothing that is kept.
-  const std::vector<Operation>& setup = SetupOf(InputForm::kBehindSetup).cpus[0].l1;
-  const Operation& last = setup.back();
-  const auto is_last = [&](const Operation& operation) {
-    return operation.kind == last.kind && operation.selector == last.selector;
-  };
-  const auto found = std::find_if(cpu.l1.begin(), cpu.l1.end(), is_last);
-  if (found == cpu.l1.end()) {
-    return absl::InvalidArgumentError("the program does not begin with the baseline");
-  }
-  for (auto operation = found + 1; operation != cpu.l1.end(); ++operation) {
-    if (operation->kind == OperationKind::kSetHostRip) continue;
-    part.l1.push_back(*operation);
-    if (form != InputForm::kBehindSetup && operation->kind == OperationKind::kVmlaunch) {
-      part.l1.back().kind = OperationKind::kVmresume;
-    }
-  }
-  part.l2 = cpu.l2;
-  for (const lhv::MemoryBlock& block : cpu.memory) AppendDifferent(block, form, part.memory);
-  return own;
 }
 
 }  // namespace nvmx::fuzz

@@ -73,6 +73,8 @@ struct EptTables {
   static constexpr uint64_t kPml4 = 0x1'4000, kPdpt = 0x1'5000, kPd = 0x1'6000, kPt = 0x1'7000;
 };
 
+// Whether something is left out of the inputs of the form.
+bool HasSetup(InputForm form);
 // What a program of the form begins with; it has one CPU. Not of kSchedule and kText.
 const lhv::GuestProgram& SetupOf(InputForm form);
 
@@ -110,10 +112,6 @@ lhv::GuestProgram WholeProgram(InputForm form, const lhv::GuestProgram& own);
 // kSchedule; text is assembled for as many CPUs as it names.
 absl::StatusOr<lhv::GuestProgram> DecodeProgramInput(InputForm form,
                                                      std::span<const std::byte> bytes);
-
-// The way back, for seeds: what a guest program does beyond `form`'s setup, if it begins as most
-// programs do. Its VM entries become those of the form.
-absl::StatusOr<lhv::GuestProgram> OwnPart(InputForm form, const lhv::GuestProgram& program);
 
 }  // namespace nvmx::fuzz
 

@@ -11,6 +11,7 @@
 #include "core/vmx/vmcs_field.h"
 #include "core/x86/address.h"
 #include "core/x86/msr.h"
+#include "fuzz/own_part.h"
 #include "fuzz/topical_mutations.h"
 #include "fuzz/vmcs12_rounding.h"
 #include "lhv/layout.h"

@@ -15,6 +15,7 @@
 #include "backends/sim/program/program_files.h"
 #include "core/vmx/exit_reason.h"
 #include "core/vmx/vmcs_field.h"
+#include "fuzz/own_part.h"
 #include "fuzz/schedule_input.h"
 #include "lhv/exit_fields.h"
 #include "lhv/names.h"
