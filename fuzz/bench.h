@@ -77,9 +77,6 @@ class Bench {
   void RunToTheEnd(Side& side);
   std::optional<BenchDifference> Compare(const lhv::CpuProgram& own, bool thorough);
   std::optional<BenchDifference> CompareLogs();
-  std::optional<BenchDifference> CompareVmcs();
-  std::optional<BenchDifference> CompareState();
-  std::optional<BenchDifference> CompareMsrs();
   std::optional<BenchDifference> CompareMemory(const lhv::CpuProgram& own, bool thorough);
   bool SameMemory(uint64_t address, uint64_t length);
 
