@@ -7,6 +7,7 @@
 #include "core/testing/fake_vcpu.h"
 #include "core/testing/matchers.h"
 #include "core/vmx/controls.h"
+#include "core/x86/control_registers.h"
 #include "core/x86/efer.h"
 #include "core/x86/memory_type.h"
 #include "gtest/gtest.h"
@@ -158,6 +159,21 @@ TEST_F(SwitchedMsrTest, WithoutLoadEferLmeAndLmaFollowTheModeOfTheGuest) {
   v_.Set<VmcsField::kGuestCsAccessRights>(0xC09B);
   l1_.RunL2(v_);
   EXPECT_EQ(L2(VmcsField::kGuestIa32Efer), L1(VmcsField::kGuestIa32Efer) & ~kLongMode);
+}
+
+// SDM Vol. 3C, 27.3.2.1 "Loading Guest Control Registers, Debug Registers, and MSRs".
+TEST_F(SwitchedMsrTest, WithoutLoadEferLmeStaysIfL2HasNoPaging) {
+  ClearEntryControls(VmEntry::kLoadIa32Efer | VmEntry::kIa32eModeGuest);
+  v_.Set<VmcsField::kPrimaryProcessorBasedControls>(
+      v_.Get<VmcsField::kPrimaryProcessorBasedControls>() |
+      PrimaryProcessorBased::kActivateSecondaryControls);
+  v_.Set<VmcsField::kSecondaryProcessorBasedControls>(Secondary::kEnableEpt |
+                                                      Secondary::kUnrestrictedGuest);
+  v_.Set<VmcsField::kEptPointer>(0x3000 | 0x1E);
+  v_.Set<VmcsField::kGuestCr0>(v_.Get<VmcsField::kGuestCr0>() & ~uint64_t{Cr0::kPg});
+  v_.Set<VmcsField::kGuestCsAccessRights>(0xC09B);
+  l1_.RunL2(v_);
+  EXPECT_EQ(L2(VmcsField::kGuestIa32Efer), L1(VmcsField::kGuestIa32Efer) & ~Efer::kLma);
 }
 
 TEST_F(SwitchedMsrTest, SysenterMsrsComeFromTheHostFieldsAndDebugctlIsCleared) {

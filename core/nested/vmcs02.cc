@@ -10,6 +10,7 @@
 #include "core/nested/vmcs12.h"
 #include "core/vmx/controls.h"
 #include "core/vmx/interruption_info.h"
+#include "core/x86/control_registers.h"
 #include "core/x86/efer.h"
 
 namespace nvmx {
@@ -50,10 +51,11 @@ void KeepL1Registers(Vcpu& vcpu, const L1Registers& values) {
     const LoadedRegister& row = kLoadedRegisters[n];
     if (HasEntry(v, row.load)) continue;
     uint64_t value = values[n];
-    // EFER.LMA and LME follow the mode of the guest all the same.
+    // EFER.LMA follows the mode of the guest all the same, and LME too if there is paging.
     if (row.field == VmcsField::kGuestIa32Efer) {
-      constexpr uint64_t kLongMode = Efer::kLme | Efer::kLma;
-      value = HasEntry(v, VmEntry::kIa32eModeGuest) ? value | kLongMode : value & ~kLongMode;
+      const bool paging = (v.Get<VmcsField::kGuestCr0>() & Cr0::kPg) != 0;
+      const uint64_t long_mode = paging ? Efer::kLme | Efer::kLma : Efer::kLma;
+      value = HasEntry(v, VmEntry::kIa32eModeGuest) ? value | long_mode : value & ~long_mode;
     }
     vcpu.ports.vmcs.Write(row.field, value);
     vcpu.state.vmcs02_stale.Add(row.field);
