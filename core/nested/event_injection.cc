@@ -4,6 +4,7 @@
 #include "core/nested/guest_nmi.h"
 #include "core/nested/guest_paging.h"
 #include "core/nested/nested_exit.h"
+#include "core/nested/vmcs01.h"
 #include "core/vmx/controls.h"
 #include "core/vmx/ept.h"
 #include "core/vmx/exit_reason.h"
@@ -211,8 +212,7 @@ void ShutDown(Vcpu& vcpu) {
     ReflectMadeExit(vcpu, {.reason = ExitReason::kTripleFault});
     return;
   }
-  vcpu.ports.vmcs.Write(VmcsField::kGuestActivityState,
-                        static_cast<uint64_t>(ActivityState::kShutdown));
+  ShutDownL1(vcpu);
 }
 
 }  // namespace

@@ -8,6 +8,7 @@
 #include "core/testing/matchers.h"
 #include "core/testing/serving_embedder.h"
 #include "core/vmx/controls.h"
+#include "core/vmx/interruptibility.h"
 #include "gtest/gtest.h"
 
 namespace nvmx {
@@ -103,6 +104,19 @@ TEST_F(HypervisorTest, GetsecIsUndefined) {
 TEST_F(HypervisorTest, ATripleFaultShutsL1Down) {
   l1_.Exit(ExitReason::kTripleFault);
   EXPECT_EQ(l1_.vmcs.vmcs01().Get<VmcsField::kGuestActivityState>(), 2u);
+}
+
+// SDM Vol. 3C, 27.3.1.5 "Checks on Guest Non-Register State": with such blocking VM entry accepts
+// the active state alone.
+TEST_F(HypervisorTest, AnL1ThatShutsDownBehindStiOrMovSsCanBeEntered) {
+  for (const uint32_t shadow :
+       {Interruptibility::kBlockingBySti, Interruptibility::kBlockingByMovSs}) {
+    l1_.vmcs.vmcs01().Set<VmcsField::kGuestInterruptibilityState>(shadow |
+                                                                  Interruptibility::kBlockingByNmi);
+    l1_.Exit(ExitReason::kTripleFault);
+    EXPECT_EQ(l1_.vmcs.vmcs01().Get<VmcsField::kGuestInterruptibilityState>(),
+              Interruptibility::kBlockingByNmi);
+  }
 }
 
 TEST_F(HypervisorTest, ATaskSwitchShutsL1DownAndIsReported) {

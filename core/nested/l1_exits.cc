@@ -8,6 +8,7 @@
 #include "core/nested/init_sipi.h"
 #include "core/nested/l1_control_registers.h"
 #include "core/nested/nested_paging.h"
+#include "core/nested/vmcs01.h"
 #include "core/nested/vmx_instruction_checks.h"
 #include "core/nested/vmx_instructions.h"
 #include "core/nested/xcr0.h"
@@ -15,13 +16,6 @@
 
 namespace nvmx {
 namespace {
-
-// As on a processor that is on its own; whether the whole machine is reset is the platform's
-// affair.
-void ShutDownL1(Vcpu& vcpu) {
-  vcpu.ports.vmcs.Write(VmcsField::kGuestActivityState,
-                        static_cast<uint64_t>(ActivityState::kShutdown));
-}
 
 // The observer is told of what L0 has no answer to.
 void Report(Vcpu& vcpu, const ReflectableExit& exit) {

@@ -7,6 +7,7 @@
 #include "core/nested/msr_lists.h"
 #include "core/nested/nested_paging.h"
 #include "core/nested/preemption_timer.h"
+#include "core/nested/vmcs01.h"
 #include "core/nested/vmcs02.h"
 #include "core/nested/vmcs12_region.h"
 #include "core/vmx/interruptibility.h"
@@ -116,8 +117,7 @@ void ReflectEntryFailure(Vcpu& vcpu, uint32_t reason, uint64_t qualification) {
 void EnterVmxAbort(Vcpu& vcpu, VmxAbort indicator) {
   WriteVmxAbortIndicator(vcpu, indicator);
   vcpu.state.in_vmx_abort = 1;
-  vcpu.ports.vmcs.Write(VmcsField::kGuestActivityState,
-                        static_cast<uint64_t>(ActivityState::kShutdown));
+  ShutDownL1(vcpu);
   vcpu.ports.trace.Record(TraceKind::kVmxAbort, static_cast<uint64_t>(indicator), 0);
 }
 

@@ -5,6 +5,7 @@
 #include "core/nested/vmcs02_controls.h"
 #include "core/nested/vpid02.h"
 #include "core/vmx/controls.h"
+#include "core/vmx/interruptibility.h"
 #include "core/x86/control_registers.h"
 
 namespace nvmx {
@@ -86,6 +87,17 @@ void WriteL1Cr0(Vcpu& vcpu, uint64_t value) {
 void WriteL1Cr4(Vcpu& vcpu, uint64_t value) {
   vcpu.ports.vmcs.Write(VmcsField::kGuestCr4, value | vcpu.state.offered.cr4_fixed0);
   vcpu.ports.vmcs.Write(VmcsField::kCr4ReadShadow, value);
+}
+
+void ShutDownL1(Vcpu& vcpu) {
+  Vmcs& vmcs = vcpu.ports.vmcs;
+  vmcs.Write(VmcsField::kGuestActivityState, static_cast<uint64_t>(ActivityState::kShutdown));
+  constexpr uint64_t kShadows =
+      Interruptibility::kBlockingBySti | Interruptibility::kBlockingByMovSs;
+  const uint64_t state = vmcs.Read(VmcsField::kGuestInterruptibilityState);
+  if ((state & kShadows) != 0) {
+    vmcs.Write(VmcsField::kGuestInterruptibilityState, state & ~kShadows);
+  }
 }
 
 }  // namespace nvmx

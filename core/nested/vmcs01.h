@@ -23,6 +23,11 @@ uint64_t ReadL1Cr4(Vcpu& vcpu);
 void WriteL1Cr0(Vcpu& vcpu, uint64_t value);
 void WriteL1Cr4(Vcpu& vcpu, uint64_t value);
 
+// L1's CPU shuts down, as one that is on its own; whether the whole machine is reset is the
+// platform's affair. Blocking by STI and by MOV SS is over: VM entry wants none in that state.
+// VMCS01 is current. SDM Vol. 3C, 27.3.1.5 "Checks on Guest Non-Register State".
+void ShutDownL1(Vcpu& vcpu);
+
 }  // namespace nvmx
 
 #endif  // NVMX_CORE_NESTED_VMCS01_H_
