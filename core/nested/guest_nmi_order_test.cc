@@ -114,12 +114,12 @@ TEST_F(GuestNmiTest, BlockingByMovSsHoldsAnInjectionBackForOneInstruction) {
 }
 
 TEST_F(GuestNmiTest, AnMtfExitThatL1InjectsIntoBlockingByMovSsIsL1s) {
-  RunL2(Mode::kNeither);
-  L2().Set<VmcsField::kGuestInterruptibilityState>(Interruptibility::kBlockingByMovSs);
-  L2().Set<VmcsField::kVmEntryInterruptionInformation>(
+  v_.Set<VmcsField::kGuestInterruptibilityState>(Interruptibility::kBlockingByMovSs);
+  v_.Set<VmcsField::kVmEntryInterruptionInformation>(
       InterruptionInformation::MonitorTrapFlag().value());
-  Pend(1);
-  Deliver();
+  UseMode(Mode::kNeither);
+  EnterWithPendingNmi();
+  ASSERT_TRUE(l1_.L2Runs());
   EXPECT_FALSE(MonitorTrapFlag(L2()));
   l1_.Exit(ExitReason::kMonitorTrapFlag);
   EXPECT_FALSE(l1_.L2Runs());

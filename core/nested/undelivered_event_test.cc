@@ -25,6 +25,7 @@ TEST_F(EventInjectionTest, ATripleFaultBehindAReinjectedFaultShowsNoRf) {
   Vectoring(0x80000306);
   L2().Set<VmcsField::kGuestRflags>(Rflags::kFixed1 | Rflags::kRf);
   Reinject();
+  Vectoring(0);
   l1_.Exit(ExitReason::kTripleFault);
   EXPECT_EQ(Vmcs12().Get<VmcsField::kGuestRflags>(), Rflags::kFixed1);
 }
@@ -41,15 +42,14 @@ TEST_F(EventInjectionTest, ATripleFaultOfAnInstructionThatWasTakenUpAgainShowsNo
 
 TEST_F(EventInjectionTest, ADoubleFaultExitTakesBackBlockingByStiToo) {
   UsePin(0);
-  Intercept(Vector::kDoubleFault);
   RunL2();
   L2().Set<VmcsField::kGuestInterruptibilityState>(Interruptibility::kBlockingBySti);
   InjectNmi(l1_.vcpu());
+  ASSERT_EQ(Blocking(), 0u);
+  ExitWas(ExitReason::kExceptionOrNmi);
   L2().Set<VmcsField::kVmExitInterruptionInformation>(0x80000B08);
-  l1_.Exit(ExitReason::kExceptionOrNmi);
-  EXPECT_FALSE(l1_.L2Runs());
-  EXPECT_EQ(Vmcs12().Get<VmcsField::kGuestInterruptibilityState>(),
-            Interruptibility::kBlockingBySti);
+  TakeBackChangesForEvent(l1_.vcpu());
+  EXPECT_EQ(Blocking(), Interruptibility::kBlockingBySti);
 }
 
 TEST_F(EventInjectionTest, ATripleFaultOfTheHandlerShowsItsOwnRf) {
