@@ -25,8 +25,7 @@ constexpr TargetInformation kTargets[] = {
     {"msr_list", "the three MSR lists act on the core as on a processor", InputForm::kBehindEntry,
      1024, 16, 1, 4},
     {"vmcs12_entry",
-     "a VM entry that a processor accepts or refuses ends alike on the core, and L0 can always "
-     "enter "
+     "a VM entry that a processor accepts or refuses ends alike on the core, and L0 can enter "
      "VMCS02",
      InputForm::kBehindEntry, 1024, 24, 1, 4},
     {"ept12", "L2's memory is what EPT12 says, whatever L1 changes and invalidates",

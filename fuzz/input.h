@@ -6,14 +6,12 @@
 // An input of most targets is a guest program in the form of lhv/binary_program.h, in which what
 // all programs of the target begin with is left out:
 //
-//   kBehindEntry   one CPU. Its setup is left out (no operation of the input is setup): VMX
-//   operation,
-//                  the VMCS of lhv::BaselineVmcs(), and a first VM entry, after which L2 exits with
+//   kBehindEntry   one CPU. Its setup is left out (no operation of the input is setup): VMXON, the
+//                  VMCS of lhv::BaselineVmcs(), and a first VM entry, after which L2 exits with
 //                  VMCALL. The input is what L1 does then, and what L2 does behind that VMCALL. A
 //                  VM entry is by VMRESUME.
-//   kBehindEptEntry  the same with EPT behind the VM entry: the tables of EptTables map what L2 has
-//   to
-//                  itself, and VMCS12 names them.
+//   kBehindEptEntry  the same with EPT behind the VM entry: the tables of EptTables map what L2
+//                  has to itself, and VMCS12 names them.
 //   kBehindSetup   as kBehindEntry without the VM entry: the VMCS is clear.
 //   kWholeProgram  any number of CPUs up to kMostCpus, nothing left out.
 //

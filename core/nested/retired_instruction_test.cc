@@ -24,6 +24,13 @@ TEST_F(EventInjectionTest, RetiringMovesRipAndEndsShadowsAndRf) {
   EXPECT_EQ(Injection(), 0u);
 }
 
+TEST_F(EventInjectionTest, RetiringEndsBlockingBySti) {
+  RunL2();
+  L2().Set<VmcsField::kGuestInterruptibilityState>(Interruptibility::kBlockingBySti | kBlocked);
+  RetireInstructionOfL2(l1_.vcpu());
+  EXPECT_EQ(Blocking(), kBlocked);
+}
+
 TEST_F(EventInjectionTest, RipWrapsAroundOutside64BitMode) {
   RunL2();
   L2().Set<VmcsField::kVmExitInstructionLength>(2);
