@@ -31,35 +31,13 @@ enum class EntryRuleNumber : uint16_t {
 #include "core/nested/entry_rules.def"
 #undef NVMX_RULE
 #undef NVMX_GUEST_RULE
+  kCount,  // how many there are; no rule
 };
 
-inline constexpr EntryRule kEntryRules[] = {
-#define NVMX_RULE(name, condition, source) {#name, source},
-#define NVMX_GUEST_RULE(name, qualification, condition, source) {#name, source},
-#define NVMX_CONTROL_RULE NVMX_RULE
-#define NVMX_HOST_RULE NVMX_RULE
-#define NVMX_GUEST_REGISTER_RULE NVMX_GUEST_RULE
-#define NVMX_GUEST_SEGMENT_RULE NVMX_GUEST_RULE
-#define NVMX_GUEST_NON_REGISTER_RULE NVMX_GUEST_RULE
-#include "core/nested/entry_rules.def"
-#undef NVMX_RULE
-#undef NVMX_GUEST_RULE
-};
-
-inline constexpr size_t kEntryRuleCount = sizeof kEntryRules / sizeof kEntryRules[0];
-
-constexpr const EntryRule& RuleOf(EntryRuleNumber number) {
-  return kEntryRules[static_cast<size_t>(number)];
-}
+const EntryRule& RuleOf(EntryRuleNumber number);
 
 // The number of the rule that an outcome of entry_checks.h names. Nothing if it names none.
-constexpr std::optional<EntryRuleNumber> BrokenRule(const EntryOutcome& outcome) {
-  for (size_t number = 0; number < kEntryRuleCount; ++number) {
-    // The name itself, not its letters: such an outcome takes it from the table.
-    if (outcome.rule() == kEntryRules[number].name) return static_cast<EntryRuleNumber>(number);
-  }
-  return std::nullopt;
-}
+std::optional<EntryRuleNumber> BrokenRule(const EntryOutcome& outcome);
 
 }  // namespace nvmx
 

@@ -98,7 +98,8 @@ Instant CoreInstant(const TraceEvent& event) {
     case TraceKind::kNestedExit:
       return {absl::StrCat("VM exit for L1: ", ExitName(event.first)), "kvm_nested_vmexit_inject"};
     case TraceKind::kEntryRefused:
-      return {absl::StrCat("VM entry of L1 breaks the rule ", kEntryRules[event.first].name),
+      return {absl::StrCat("VM entry of L1 breaks the rule ",
+                           RuleOf(static_cast<EntryRuleNumber>(event.first)).name),
               "kvm_nested_vmenter_failed"};
     case TraceKind::kMsrListEntry:
       return {absl::StrCat("MSR list, entry ", event.second, ": MSR 0x", absl::Hex(event.first)),
