@@ -2,7 +2,6 @@
 #include "tools/input_files.h"
 
 #include <algorithm>
-#include <cstdio>
 #include <filesystem>
 #include <fstream>
 #include <iterator>
@@ -21,7 +20,6 @@
 #include "fuzz/input.h"
 #include "fuzz/schedule_input.h"
 #include "lhv/binary_program.h"
-#include "lhv/program_codec.h"
 
 ABSL_DECLARE_FLAG(std::string, variant);
 ABSL_FLAG(std::string, target, "",

@@ -56,7 +56,8 @@ struct Comparison {
   // Of kDeclared: the row's name.
   std::string declared;
 
-  bool reference_is_ambiguous() const { return ambiguous; }
+  // The reference gives two logs, one for each policy. Not looked at where CompareBehindSetup()
+  // finds the programs the same.
   bool ambiguous = false;
   // Neither the same nor explained.
   bool IsDefect() const { return likeness == Likeness::kDifferent; }
