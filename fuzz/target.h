@@ -39,6 +39,7 @@ struct Reached {
   uint64_t unconfirmed = 0;              // the bench saw a difference, a guest program did not
   uint64_t ambiguous = 0;                // a difference that depends on stale translations
   uint64_t declared = 0;                 // a difference that is declared
+  uint64_t left_open = 0;                // a difference that the SDM leaves open
   uint64_t finds = 0;                    // executions that showed a find
   std::array<uint64_t, 80> exits{};      // by basic exit reason, at the end
   std::array<uint64_t, 80> failures{};   // VM-entry failures

@@ -106,11 +106,20 @@ Fault AddressWalk::ReadEntry(const PagingFormat& format, uint64_t linear, UsedEn
     Mapping mapping;
     if (Fault fault = GuestPhysical(access, mapping)) return fault;
     entry.physical = mapping.At(entry.address);
-    if (Fault fault = ReportApicAccess(context_, entry.physical, linear, false)) return fault;
+    if (Fault fault = ReportApicAccess(context_, entry.physical, linear, false)) {
+      NotePagingEntryInApicAccessPage();
+      return fault;
+    }
+  } else if (ReportApicAccess(context_, entry.physical, linear, false)) {
+    NotePagingEntryInApicAccessPage();
   }
   entry.value = format.entry_bytes() == sizeof(uint32_t) ? memory_.Load<uint32_t>(entry.physical)
                                                          : memory_.Load<uint64_t>(entry.physical);
   return std::nullopt;
+}
+
+void AddressWalk::NotePagingEntryInApicAccessPage() const {
+  if (LeftOpenWatch* watch = memory_.watch()) watch->PagingEntryInApicAccessPage();
 }
 
 // SDM Vol. 3A, 5.8 "Accessed and Dirty Flags". The update is a write to a guest paging structure,
@@ -134,6 +143,7 @@ Fault AddressWalk::SetPagingFlags(const PagingFormat& format, uint64_t linear, A
       if (Fault fault = GuestPhysical(access, mapping)) return fault;
       physical = mapping.At(entry.address);
     }
+    if (LeftOpenWatch* watch = memory_.watch()) watch->PagingFlagSet(physical);
     if (format.entry_bytes() == sizeof(uint32_t)) {
       memory_.Store<uint32_t>(physical, static_cast<uint32_t>(wanted));
     } else {
@@ -207,6 +217,9 @@ Fault AddressWalk::GuestPhysical(const GuestPhysicalAccess& access, Mapping& map
     }
   }
   const EptWalk walk = WalkEptFromNearest(access.address);
+  if (LeftOpenWatch* watch = memory_.watch()) {
+    for (size_t i = 0; i < walk.count; ++i) watch->EptEntryUsed(walk.entries[i].address);
+  }
   if (walk.end == EptWalk::End::kMisconfiguration) {
     return TranslationFault{.kind = TranslationFault::Kind::kEptMisconfiguration,
                             .linear = access.linear,

@@ -30,12 +30,6 @@ class L0Memory {
   static constexpr uint64_t BaseFor(uint64_t width) {
     return (uint64_t{1} << width) - (uint64_t{1} << 30);
   }
-  // Whether a value, with what else may be beside an address in a field or an entry, has an address
-  // from `base` on, which BaseFor() gave.
-  static constexpr bool IsNamedBy(uint64_t value, uint64_t base) {
-    const uint64_t physical_address = base + (uint64_t{1} << 30) - 1;
-    return (value & physical_address) >= base;
-  }
 
   // What Embedder::MapEpt01() must say of EPT01.
   Ept01Mapping Map(GuestPhysicalAddress address) const;

@@ -9,6 +9,7 @@
 #include <span>
 #include <vector>
 
+#include "backends/sim/machine/left_open.h"
 #include "core/x86/address.h"
 
 namespace nvmx::sim {
@@ -40,6 +41,10 @@ class Memory {
   // are aligned to pages, and what is there has not been there before. No digest covers it, and no
   // snapshot holds it.
   void MapHostPages(uint64_t physical, std::span<std::byte> bytes);
+
+  // Who looks on at what is done with the memory; null if nobody does. It must outlive this.
+  LeftOpenWatch* watch() const { return watch_; }
+  void set_watch(LeftOpenWatch* watch) { watch_ = watch; }
 
   // Zeroes the windows, as they were at first. Costs what was written since the last time.
   void Clear();
@@ -89,6 +94,7 @@ class Memory {
   std::vector<Page> pages_;  // of all the windows, in order
   std::vector<Window> windows_;
   std::vector<HostPages> host_pages_;
+  LeftOpenWatch* watch_ = nullptr;
 };
 
 class Memory::Snapshot {

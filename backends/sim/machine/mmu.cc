@@ -131,6 +131,7 @@ Fault Mmu::Write(const TranslationContext& context, uint64_t linear,
     return fault;
   }
   for (size_t i = 0; i < pieces.count; ++i) {
+    if (LeftOpenWatch* watch = memory_.watch()) watch->Written(pieces.pieces[i].physical);
     memory_.WritePhysical(pieces.pieces[i].physical, bytes.first(pieces.pieces[i].bytes));
     bytes = bytes.subspan(pieces.pieces[i].bytes);
   }

@@ -61,10 +61,12 @@ size_t ActivateVmcs(VmcsSlots& slots, Memory& memory, uint64_t address, size_t k
   if (const std::optional<size_t> slot = FindVmcs(slots, address)) return *slot;
   const size_t slot = FreeSlot(slots, memory, keep, first);
   slots[slot] = LoadRegion(memory, address);
+  if (LeftOpenWatch* watch = memory.watch()) watch->VmcsActivated(address);
   return slot;
 }
 
 void ClearVmcs(VmcsSlots& slots, Memory& memory, uint64_t address) {
+  if (LeftOpenWatch* watch = memory.watch()) watch->VmcsCleared(address);
   if (const std::optional<size_t> slot = FindVmcs(slots, address)) {
     slots[*slot].launched = 0;
     StoreRegion(slots[*slot], memory);

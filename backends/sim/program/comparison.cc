@@ -15,6 +15,13 @@ std::optional<lhv::Observation> At(const std::vector<lhv::Observation>& log, siz
 
 }  // namespace
 
+bool IsLeftOpen(const Comparison& comparison) {
+  const ProgramResult& evict = comparison.evict;
+  const Difference& difference = *comparison.difference;
+  return evict.left_open != LeftOpen::kNothing &&
+         evict.left_open_at[difference.cpu] <= difference.position;
+}
+
 const char* Name(Likeness likeness) {
   switch (likeness) {
     case Likeness::kSame:
@@ -25,6 +32,8 @@ const char* Name(Likeness likeness) {
       return "depends on the TLB";
     case Likeness::kDeclared:
       return "declared";
+    case Likeness::kLeftOpen:
+      return "left open by the SDM";
     case Likeness::kDifferent:
       return "DIFFERENT";
   }
@@ -88,6 +97,8 @@ void Comparer::Judge(const lhv::GuestProgram& program, Comparison& result) {
   } else if (nested_is_sound && result.ambiguous) {
     result.likeness = SameObservations(result.evict, result.nested) ? Likeness::kSameAsOnePolicy
                                                                     : Likeness::kTlbDependent;
+  } else if (nested_is_sound && IsLeftOpen(result)) {
+    result.likeness = Likeness::kLeftOpen;
   } else {
     result.likeness = Likeness::kDifferent;
   }

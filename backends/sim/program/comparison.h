@@ -40,6 +40,8 @@ enum class Likeness : uint8_t {
   kTlbDependent,
   // The table of declared differences has it.
   kDeclared,
+  // The program has done something of which the SDM leaves open what comes of it.
+  kLeftOpen,
   kDifferent,
 };
 const char* Name(Likeness likeness);
@@ -62,6 +64,10 @@ struct Comparison {
   // Neither the same nor explained.
   bool IsDefect() const { return likeness == Likeness::kDifferent; }
 };
+
+// Whether the program did something of which the SDM leaves the outcome open before the first
+// difference, which there is.
+bool IsLeftOpen(const Comparison& comparison);
 
 // The machines for programs with one number of CPUs, used again for each program.
 class Comparer {

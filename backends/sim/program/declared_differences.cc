@@ -1,34 +1,19 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "backends/sim/program/declared_differences.h"
 
-#include "backends/sim/machine/l0_memory.h"
 #include "core/vmx/controls.h"
 #include "core/vmx/exit_reason.h"
 #include "core/vmx/vmcs_field.h"
-#include "core/x86/exception.h"
 
 namespace nvmx::sim {
 namespace {
 
-// The reference goes on where the core raises #GP(0), and the address is one of L0's: one that an
-// operation of the program names, or that it has put into a paging structure.
-bool IsAccessToL0Memory(const lhv::GuestProgram& program, const Comparison& comparison) {
+// L0 refused an access before the logs part. What is seen of it is the #GP(0), or what became of
+// its delivery.
+bool IsAccessToL0Memory(const lhv::GuestProgram&, const Comparison& comparison) {
   const Difference& difference = *comparison.difference;
-  if (!difference.nested || difference.nested->kind != lhv::ObservationKind::kFault ||
-      difference.nested->selector != static_cast<uint8_t>(Vector::kGeneralProtection) ||
-      difference.nested->value != 0) {
-    return false;
-  }
-  const uint64_t base = L0Memory::BaseFor(comparison.hardware.physical_address_width);
-  const auto is_l0 = [base](uint64_t value) { return L0Memory::IsNamedBy(value, base); };
-  for (const lhv::CpuProgram& cpu : program.cpus) {
-    for (const std::vector<lhv::Operation>* code : {&cpu.l1, &cpu.l2}) {
-      for (const lhv::Operation& operation : *code) {
-        if (is_l0(operation.value) || is_l0(operation.extra)) return true;
-      }
-    }
-  }
-  return false;
+  const std::optional<size_t> at = comparison.nested.cpus[difference.cpu].forbidden_access_at;
+  return at && *at <= difference.position;
 }
 
 // The exits of an MWAIT, of which only one says that the monitoring was armed.

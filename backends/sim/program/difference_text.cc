@@ -99,6 +99,10 @@ std::string DifferenceText(const lhv::GuestProgram& program, const Comparison& c
                     "\n");
     break;
   }
+  if (comparison.likeness == Likeness::kLeftOpen) {
+    absl::StrAppend(
+        &text, "  the SDM leaves open what comes of it: ", Name(comparison.evict.left_open), "\n");
+  }
   if (!comparison.declared.empty()) {
     absl::StrAppend(&text, "  declared: ", comparison.declared, "\n");
   }

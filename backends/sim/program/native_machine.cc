@@ -28,7 +28,8 @@ class NativeMachine::NativeCpu final : public ProgramCpu {
 };
 
 NativeMachine::NativeMachine(uint32_t cpus, TlbPolicy policy, const Capabilities& hardware)
-    : ProgramMachine(cpus) {
+    : ProgramMachine(cpus), watches_(policy == TlbPolicy::kEvictAtOnce) {
+  if (watches_) memory().set_watch(&watch_);
   const Capabilities capabilities = OfferedCapabilities(hardware);
   const ProcessorOptions options{.native = true,
                                  .ticks_per_instruction = kTicksPerInstruction,
@@ -45,20 +46,40 @@ ProgramCpu& NativeMachine::cpu(uint32_t index) { return *cpus_[index]; }
 
 void NativeMachine::Reset() {
   for (const std::unique_ptr<NativeCpu>& cpu : cpus_) cpu->Reset();
+  watch_ = {};
+  left_open_at_.clear();
 }
 
-bool NativeMachine::Turn(uint32_t index) { return cpus_[index]->Turn(); }
+bool NativeMachine::Turn(uint32_t index) {
+  const size_t observations = cpus_[index]->log().size();
+  const bool moved = cpus_[index]->Turn();
+  if (watch_.first() != LeftOpen::kNothing && left_open_at_.empty()) {
+    for (const std::unique_ptr<NativeCpu>& cpu : cpus_) left_open_at_.push_back(cpu->log().size());
+    // What was seen of the turn itself came behind it.
+    left_open_at_[index] = observations;
+  }
+  return moved;
+}
+
+void NativeMachine::Report(ProgramResult& result) {
+  result.left_open = watch_.first();
+  result.left_open_at = left_open_at_;
+}
 
 CpuEnd NativeMachine::End(uint32_t index) { return cpus_[index]->End(); }
 
 void NativeMachine::SaveStart() {
   start_ = std::make_unique<ProcessorState>(cpus_[0]->processor().state());
+  watch_at_start_ = watch_;
 }
 
 void NativeMachine::RestoreStart() {
   cpus_[0]->processor().state() = *start_;
   cpus_[0]->processor().mmu().tlb().Clear();
   cpus_[0]->pending() = {};
+  if (!watches_) return;
+  watch_ = watch_at_start_;
+  left_open_at_.clear();
 }
 
 }  // namespace nvmx::sim

@@ -6,6 +6,7 @@
 #include <memory>
 #include <vector>
 
+#include "backends/sim/machine/left_open.h"
 #include "backends/sim/machine/processor_profile.h"
 #include "backends/sim/program/program_machine.h"
 
@@ -34,9 +35,15 @@ class NativeMachine final : public ProgramMachine {
   CpuEnd End(uint32_t index) override;
   void SaveStart() override;
   void RestoreStart() override;
+  void Report(ProgramResult& result) override;
 
   std::vector<std::unique_ptr<NativeCpu>> cpus_;
   std::unique_ptr<ProcessorState> start_;
+
+  // With kEvictAtOnce: that machine runs to explain a difference, and need not be fast.
+  const bool watches_;
+  LeftOpenWatch watch_, watch_at_start_;
+  std::vector<size_t> left_open_at_;
 };
 
 }  // namespace nvmx::sim

@@ -37,6 +37,7 @@ void NestedCpu::Reset() {
   pending() = {};
   waiting_ = false;
   defect_.clear();
+  forbidden_access_at_.reset();
   processor().state() = at_reset_;
   processor().mmu().tlb().Clear();
   l0_memory_.ClearHostPages(index(), L0Memory::UsedHostPages(vcpu_state_));
@@ -73,6 +74,7 @@ void NestedCpu::RestoreL0State(const L0State& state) {
   pending() = {};
   waiting_ = false;
   defect_.clear();
+  forbidden_access_at_.reset();
   l0_memory_.ClearHostPages(index(), L0Memory::UsedHostPages(vcpu_state_));
   std::copy(state.host_pages.begin(), state.host_pages.end(),
             l0_memory_.HostPagesOf(index()).pages.begin());
@@ -209,6 +211,11 @@ void NestedCpu::Record(TraceKind kind, uint64_t first, uint64_t second) {
   }
   if (kind != TraceKind::kAssertionFailed || !defect_.empty()) return;
   defect_ = absl::StrCat("L0 asserts: ", first, ", ", second);
+}
+
+bool NestedCpu::HandleForbiddenAccess(Vcpu& vcpu, GuestPhysicalAddress address) const {
+  if (!forbidden_access_at_) forbidden_access_at_ = log().size();
+  return Embedder::HandleForbiddenAccess(vcpu, address);
 }
 
 }  // namespace nvmx::sim

@@ -66,6 +66,9 @@ class NestedCpu final : public ProgramCpu,
   // What went wrong with L0; empty if nothing did.
   const std::string& defect() const { return defect_; }
 
+  // CpuResult::forbidden_access_at.
+  std::optional<size_t> forbidden_access_at() const { return forbidden_access_at_; }
+
   const VcpuState& vcpu_state() const { return vcpu_state_; }
   // L0's own view of this CPU, for who looks at a state or changes it between two turns.
   Vcpu& vcpu() { return vcpu_; }
@@ -133,6 +136,7 @@ class NestedCpu final : public ProgramCpu,
   Ept01Mapping MapEpt01(const Vcpu&, GuestPhysicalAddress address) const override {
     return l0_memory_.Map(address);
   }
+  bool HandleForbiddenAccess(Vcpu& vcpu, GuestPhysicalAddress address) const override;
 
   Memory& memory_;
   L0Memory& l0_memory_;
@@ -148,6 +152,8 @@ class NestedCpu final : public ProgramCpu,
   bool waiting_ = false;
   SpinCondition wait_{};
   std::string defect_;
+  // The embedder's methods are const: it has no state that counts.
+  mutable std::optional<size_t> forbidden_access_at_;
 };
 
 }  // namespace nvmx::sim

@@ -49,6 +49,13 @@ void NestedMachine::SendHostNmiToAllOthers(uint32_t from) {
   }
 }
 
+void NestedMachine::Report(ProgramResult& result) {
+  result.defect = Defect();
+  for (uint32_t index = 0; index < cpu_count(); ++index) {
+    result.cpus[index].forbidden_access_at = cpus_[index]->forbidden_access_at();
+  }
+}
+
 std::string NestedMachine::Defect() {
   for (const std::unique_ptr<NestedCpu>& cpu : cpus_) {
     if (!cpu->defect().empty()) return cpu->defect();

@@ -31,13 +31,15 @@ class NestedMachine final : public ProgramMachine, private L0Bus {
   void Reset() override;
   bool Turn(uint32_t index) override;
   CpuEnd End(uint32_t index) override { return cpus_[index]->EndOfRun(); }
-  std::string Defect() override;
+  void Report(ProgramResult& result) override;
   void SaveStart() override;
   void RestoreStart() override;
   void SendHostNmiToAllOthers(uint32_t from) override;
   void SendHostNmi(uint32_t to) override { cpus_[to]->ReceiveHostNmi(); }
   // Lets the CPUs' L0 go on until `index` has finished its turn. False if none can.
   bool FinishTurn(uint32_t index);
+  // What went wrong with L0; empty if nothing did.
+  std::string Defect();
 
   std::optional<System> system_;
   L0Memory l0_memory_;

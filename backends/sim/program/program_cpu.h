@@ -57,6 +57,7 @@ class ProgramCpu : protected Platform, private lhv::ObservationLog {
   Processor& processor() { return processor_; }
   const Processor& processor() const { return processor_; }
   std::vector<lhv::Observation>& log() { return log_; }
+  const std::vector<lhv::Observation>& log() const { return log_; }
   std::vector<RefusedEntry>& refused_entries() { return refused_entries_; }
 
   // What has been sent to the CPU and not been taken.

@@ -29,7 +29,7 @@ void ProgramMachine::Finish(ProgramResult& result) {
     result.cpus[index].refused_entries.swap(cpu(index).refused_entries());
     result.steps += cpu(index).steps();
   }
-  result.defect = Defect();
+  Report(result);
 }
 
 void ProgramMachine::LoadBehindSetup(const lhv::GuestProgram& program) {

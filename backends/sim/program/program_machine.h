@@ -30,9 +30,9 @@ class ProgramMachine : protected ProgramBus {
   // machine; the result's memory is used again.
   void Run(const lhv::GuestProgram& program, ProgramResult& result);
 
-  // For many programs that begin alike: RunBehindSetup() starts behind the setup of `program`, which
-  // has one CPU, in the state that it left. The setup and the memory blocks of `program` must be
-  // those that the other program begins with, and the setup must not look at other memory.
+  // For many programs that begin alike: RunBehindSetup() starts behind the setup of `program`,
+  // which has one CPU, in the state that it left. The setup and the memory blocks of `program` must
+  // be those that the other program begins with, and the setup must not look at other memory.
   void RememberSetup(const lhv::GuestProgram& program);
   void RunBehindSetup(const lhv::GuestProgram& program, ProgramResult& result);
 
@@ -49,8 +49,8 @@ class ProgramMachine : protected ProgramBus {
   virtual bool Turn(uint32_t index) = 0;
   // How a CPU stands that cannot move.
   virtual CpuEnd End(uint32_t index) = 0;
-  // What went wrong with L0; empty if nothing did.
-  virtual std::string Defect() { return {}; }
+  // Adds to the result of a run what only this kind of machine knows.
+  virtual void Report(ProgramResult& result) = 0;
   // Everything about CPU 0 that is not in its window.
   virtual void SaveStart() = 0;
   virtual void RestoreStart() = 0;

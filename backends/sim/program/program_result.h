@@ -4,9 +4,11 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <optional>
 #include <string>
 #include <vector>
 
+#include "backends/sim/machine/left_open.h"
 #include "lhv/observation.h"
 
 namespace nvmx {
@@ -42,6 +44,8 @@ struct CpuResult {
   CpuEnd end = CpuEnd::kComplete;
   // Of a machine with L0. No part of what the program sees.
   std::vector<RefusedEntry> refused_entries = {};
+  // The same: how many observations came before the first access to memory that EPT01 lacks.
+  std::optional<size_t> forbidden_access_at = std::nullopt;
 };
 
 // What came of a run.
@@ -51,6 +55,10 @@ struct ProgramResult {
   uint64_t steps = 0;
   // Of kL0Failed, and if L0's memory was damaged: what happened. Otherwise empty.
   std::string defect;
+  // Of a machine that looks for it: the first thing done of which the SDM leaves the outcome open,
+  // and how many observations each CPU had then.
+  LeftOpen left_open = LeftOpen::kNothing;
+  std::vector<size_t> left_open_at;
 
   bool IsComplete() const;
 };
