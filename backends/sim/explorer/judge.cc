@@ -4,10 +4,11 @@
 #include <algorithm>
 #include <cstddef>
 #include <memory>
-#include <optional>
+#include <tuple>
 
 #include "absl/strings/str_cat.h"
 #include "backends/sim/explorer/global_model.h"
+#include "backends/sim/explorer/schedule_walk.h"
 
 namespace nvmx::sim {
 namespace {
@@ -16,35 +17,33 @@ namespace {
 constexpr size_t kMostSteps = 1'000'000;
 
 // The first step that is possible, from this CPU on.
-std::optional<ScheduleStep> NextInTurn(const GlobalModel& model, const GlobalState& state,
-                                       size_t turn) {
-  for (uint32_t i = 0; i < model.cpu_count(); ++i) {
-    const auto cpu = static_cast<uint8_t>((turn + i) % model.cpu_count());
-    for (const Choice choice : {Choice::kTakeNmi, Choice::kStep}) {
-      if (model.IsPossible(state, cpu, choice)) return ScheduleStep{cpu, choice};
-    }
-  }
-  return std::nullopt;
+ScheduleStep NextInTurn(const ScheduleWalk& walk, uint32_t cpu_count, size_t turn) {
+  const auto distance = [&](const ScheduleStep& step) {
+    return (step.cpu + cpu_count - turn % cpu_count) % cpu_count;
+  };
+  // An NMI before the next step; none from a device.
+  const auto rank = [&](const ScheduleStep& step) {
+    return std::tuple(step.choice == Choice::kDeviceNmi, distance(step),
+                      step.choice != Choice::kTakeNmi);
+  };
+  return *std::ranges::min_element(walk.possible(), {}, rank);
 }
 
 absl::StatusOr<Verdict> RunToTheEnd(GlobalModel& model, const std::vector<ScheduleStep>& steps) {
-  GlobalState state = model.Initial();
-  Verdict worst = Verdict::kCompletes;
+  ScheduleWalk walk(model);
   for (size_t number = 0; number < kMostSteps; ++number) {
-    std::optional<ScheduleStep> step;
+    ScheduleStep step;
     if (number < steps.size()) {
       step = steps[number];
-      if (!model.IsPossible(state, step->cpu, step->choice)) {
+      if (std::ranges::find(walk.possible(), step) == walk.possible().end()) {
         return absl::InvalidArgumentError(
             absl::StrCat("step ", number + 1, " of the schedule is not possible"));
       }
-    } else if (!model.IsTerminal(state)) {
-      step = NextInTurn(model, state, number);
+    } else {
+      if (walk.IsOver()) return walk.verdict();
+      step = NextInTurn(walk, model.cpu_count(), number);
     }
-    if (!step) return std::max(worst, model.JudgeTerminal(state));
-    GlobalEffects effects;
-    if (!model.Apply(state, step->cpu, step->choice, effects)) return model.status();
-    worst = std::max(worst, effects.broken);
+    if (!walk.Take(step)) return model.status();
   }
   return absl::ResourceExhaustedError("the CPUs do not come to an end");
 }
