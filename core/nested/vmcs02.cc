@@ -90,6 +90,14 @@ constexpr FieldSet kWrittenElsewhere = {VmcsField::kVmEntryInterruptionInformati
                                         VmcsField::kGuestPdpte2,
                                         VmcsField::kGuestPdpte3};
 
+// What VMCS02 has of a field that is L1's. VMCS02 may be left before it is entered, and must then
+// hold what a processor would have loaded. SDM Vol. 3C, 27.3.2.1 "Loading Guest Control Registers,
+// Debug Registers, and MSRs": DR7 has bits that no load changes.
+uint64_t CopiedValue(const VmcsImage& vmcs12, VmcsField field) {
+  const uint64_t value = vmcs12.Read(field);
+  return field == VmcsField::kGuestDr7 ? (value & ~Dr7::kFixed0) | Dr7::kFixed1 : value;
+}
+
 enum class Place { kWritten, kNotInVmcs02, kLater };
 
 Place WriteField(Vcpu& vcpu, VmcsField field) {
@@ -98,7 +106,7 @@ Place WriteField(Vcpu& vcpu, VmcsField field) {
   std::optional<uint64_t> value;
   switch (Policy(field)) {
     case Vmcs02Policy::kCopy:
-      value = state.vmcs12.Read(field);
+      value = CopiedValue(state.vmcs12, field);
       break;
     case Vmcs02Policy::kMerge:
     case Vmcs02Policy::kTranslateAddress:

@@ -70,6 +70,7 @@ struct Dr7 {
   static constexpr uint64_t kGe = uint64_t{1} << 9;
   static constexpr uint64_t kFixed1 = uint64_t{1} << 10;
   static constexpr uint64_t kRtm = uint64_t{1} << 11;
+  static constexpr uint64_t kFixed0 = uint64_t{1} << 12 | uint64_t{3} << 14;
   static constexpr uint64_t kGd = uint64_t{1} << 13;
   static constexpr uint64_t kInit = 0x400;
 };

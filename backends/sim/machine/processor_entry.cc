@@ -40,8 +40,7 @@ constexpr auto kExitInformation = [] {
 
 // DR7 has bits that no load changes. SDM Vol. 3C, 27.3.2.1.
 uint64_t LoadedDr7(uint64_t field) {
-  constexpr uint64_t kAlways0 = uint64_t{1} << 12 | uint64_t{3} << 14;
-  return (field & ~kAlways0) | Dr7::kFixed1;
+  return (field & ~Dr7::kFixed0) | Dr7::kFixed1;
 }
 
 }  // namespace
