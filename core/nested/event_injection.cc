@@ -56,6 +56,17 @@ void NoteChange(Vcpu& vcpu, uint64_t ChangedForEvent::*what) {
   vcpu.state.l2_changed_for_event.rip = vcpu.ports.vmcs.Read(VmcsField::kGuestRip);
 }
 
+// RF is 1 in what an exit saved (28.3.3). That is no change if L1 has entered L2 with it, at the
+// instruction where L2 still stands.
+void NoteResumeFlag(Vcpu& vcpu) {
+  const VmcsImage& entered = vcpu.state.vmcs12;
+  if ((entered.Get<VmcsField::kGuestRflags>() & Rflags::kRf) != 0 &&
+      entered.Get<VmcsField::kGuestRip>() == vcpu.ports.vmcs.Read(VmcsField::kGuestRip)) {
+    return;
+  }
+  NoteChange(vcpu, &ChangedForEvent::resume_flag);
+}
+
 // SDM Vol. 3B, 18.3.1.4 "Single-Step Exception Condition"; 18.4.2: with BTF only branches trap.
 bool SingleSteps(Vmcs& vmcs, uint64_t rflags) {
   return (rflags & Rflags::kTf) != 0 &&
@@ -235,8 +246,8 @@ void ReinjectVectoredEvent(Vcpu& vcpu) {
   Vmcs& vmcs = vcpu.ports.vmcs;
   const InterruptionInformation event = Vectored(vcpu);
   if (!event.valid()) {
-    // RF is 1 in what the exit saved (28.3.3), so that no instruction breakpoint hits twice.
-    NoteChange(vcpu, &ChangedForEvent::resume_flag);
+    // So that no instruction breakpoint hits twice.
+    NoteResumeFlag(vcpu);
     if (IretMattersToL1(vcpu) && IretHasUnblockedNmis(vmcs)) {
       ChangeBits(vmcs, VmcsField::kGuestInterruptibilityState, 0, Interruptibility::kBlockingByNmi);
     }
@@ -250,7 +261,7 @@ void ReinjectVectoredEvent(Vcpu& vcpu) {
     EndBlockingByStiForNmi(vcpu);
   }
   // The exit has set RF already.
-  if (IsFault(event)) NoteChange(vcpu, &ChangedForEvent::resume_flag);
+  if (IsFault(event)) NoteResumeFlag(vcpu);
   KeepSingleStepPending(vmcs);
   WriteInjection(
       vmcs, InterruptionInformation(event.value() & ~InterruptionInformation::kNmiUnblocking),
