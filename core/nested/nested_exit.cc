@@ -48,7 +48,25 @@ void SetL1BlockingByNmi(Vcpu& vcpu, bool blocked) {
   if (state != old) vmcs.Write(VmcsField::kGuestInterruptibilityState, state);
 }
 
+// Whether debug exceptions that VMCS02 has pending are still there after an exit with this reason.
+// They are saved for an INIT, and where MOV SS holds them back; but VM entry into shutdown or
+// wait-for-SIPI has dropped them. SDM Vol. 3C, 28.3.4 "Saving Non-Register State"; 27.7.3 "Delivery
+// of Pending Debug Exceptions after VM Entry".
+bool KeepsPendingDebugExceptions(Vcpu& vcpu, ExitReason reason) {
+  Vmcs& vmcs = vcpu.ports.vmcs;
+  if ((vmcs.Read(VmcsField::kGuestInterruptibilityState) & Interruptibility::kBlockingByMovSs) !=
+      0) {
+    return true;
+  }
+  const auto activity = static_cast<ActivityState>(vmcs.Read(VmcsField::kGuestActivityState));
+  return reason == ExitReason::kInitSignal &&
+         (activity == ActivityState::kActive || activity == ActivityState::kHlt);
+}
+
 void SaveAndLeave(Vcpu& vcpu, const MadeExit& exit, bool nmi_blocked_in_l1) {
+  if (!KeepsPendingDebugExceptions(vcpu, exit.reason)) {
+    vcpu.ports.vmcs.Write(VmcsField::kGuestPendingDebugExceptions, 0);
+  }
   SaveGuestStateToVmcs12(vcpu);
   VmcsImage& vmcs12 = vcpu.state.vmcs12;
   ClearExitInformation(vmcs12);

@@ -154,6 +154,35 @@ TEST_F(NestedExitTest, WhatAnExitThatL0MakesDoesNotTellIs0) {
   }
 }
 
+// SDM Vol. 3C, 28.3.4 "Saving Non-Register State".
+TEST_F(NestedExitTest, AnExitThatL0MakesSavesPendingDebugExceptionsAsTheProcessorDoes) {
+  struct Case {
+    ExitReason reason;
+    uint64_t interruptibility;
+    ActivityState activity;
+    uint64_t saved;
+  };
+  constexpr uint64_t kPending = PendingDebugExceptions::kEnabledBreakpoint;
+  constexpr Case kCases[] = {
+      {ExitReason::kExceptionOrNmi, 0, ActivityState::kActive, 0},
+      {ExitReason::kExceptionOrNmi, Interruptibility::kBlockingByMovSs, ActivityState::kActive,
+       kPending},
+      {ExitReason::kInitSignal, 0, ActivityState::kActive, kPending},
+      {ExitReason::kInitSignal, 0, ActivityState::kHlt, kPending},
+      {ExitReason::kInitSignal, 0, ActivityState::kShutdown, 0},
+  };
+  for (const Case& c : kCases) {
+    RunL2();
+    Vmcs& vmcs = l1_.vcpu().ports.vmcs;
+    vmcs.Write(VmcsField::kGuestPendingDebugExceptions, kPending);
+    vmcs.Write(VmcsField::kGuestInterruptibilityState, c.interruptibility);
+    vmcs.Write(VmcsField::kGuestActivityState, static_cast<uint64_t>(c.activity));
+    ReflectMadeExit(l1_.vcpu(), {.reason = c.reason});
+    EXPECT_EQ(Vmcs12().Get<VmcsField::kGuestPendingDebugExceptions>(), c.saved)
+        << static_cast<int>(c.reason) << " " << c.interruptibility;
+  }
+}
+
 TEST_F(NestedExitTest, TheValidBitOfTheInjectionFieldIsCleared) {
   const uint32_t event = InterruptionInformation::HardwareException(Vector::kInvalidOpcode).value();
   v_.Set<VmcsField::kVmEntryInterruptionInformation>(event);

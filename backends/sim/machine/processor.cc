@@ -134,6 +134,8 @@ void Processor::FinishInstruction(const Instruction& instruction, const Before& 
   state_.blocking_by_sti = instruction.kind == InstructionKind::kSti && !before.interrupts;
   state_.blocking_by_mov_ss = instruction.kind == InstructionKind::kMovSs;
   if (instruction.kind != InstructionKind::kIret) r.rflags &= ~Rflags::kRf;
+  // What VM entry has left of conditions that do not trap goes with the first instruction.
+  if (!HasDeliverableDebugExceptions()) r.pending_debug_exceptions = 0;
   // SDM Vol. 3B, 18.3.1.4 "Single-Step Exception Condition"; with BTF only branches trap.
   const bool is_branch = instruction.kind == InstructionKind::kIret ||
                          instruction.kind == InstructionKind::kFetch ||

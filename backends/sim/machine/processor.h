@@ -448,6 +448,7 @@ class Processor final : public lhv::GuestCpu {
   bool NmiWindowIsOpen() const;
   bool InterruptWindowIsOpen() const;
   bool CanTakeInterrupt(uint8_t vector) const;
+  bool HasDeliverableDebugExceptions() const;
   bool DebugTrapIsDue() const;
   void TakeInit();
   void TakeSipi(uint8_t vector);

@@ -200,11 +200,15 @@ void Processor::TakeInterrupt(uint8_t vector) {
 
 // SDM Vol. 3B, 18.3.1 "Debug Exception (#DB)-Interrupt Vector 1"; Vol. 3C, 27.7.3 "Delivery of
 // Pending Debug Exceptions after VM Entry".
-bool Processor::DebugTrapIsDue() const {
+bool Processor::HasDeliverableDebugExceptions() const {
   constexpr uint64_t kDeliverable =
       PendingDebugExceptions::kBs | PendingDebugExceptions::kEnabledBreakpoint;
-  return (state_.switched.pending_debug_exceptions & kDeliverable) != 0 &&
-         state_.blocking_by_mov_ss == 0 && !HasActivity(ActivityState::kShutdown);
+  return (state_.switched.pending_debug_exceptions & kDeliverable) != 0;
+}
+
+bool Processor::DebugTrapIsDue() const {
+  return HasDeliverableDebugExceptions() && state_.blocking_by_mov_ss == 0 &&
+         !HasActivity(ActivityState::kShutdown);
 }
 
 void Processor::TakeDebugTrap() {
