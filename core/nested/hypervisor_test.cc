@@ -82,6 +82,7 @@ TEST_F(HypervisorTest, AMicrocodeUpdateDoesNothing) {
 }
 
 TEST_F(HypervisorTest, CpuidReturnsFourRegistersOf32Bits) {
+  l1_.cpu.SetCpuid(0, 0, {0x10, 0, 0, 0});
   l1_.Register(kRax) = kGarbage | 0x10;
   l1_.Register(kRcx) = kGarbage | 0x20;
   l1_.Register(kRbx) = kGarbage;

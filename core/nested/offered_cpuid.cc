@@ -70,9 +70,21 @@ void FollowL1(Vcpu& vcpu, CpuidRegisters& leaf1) {
   leaf1.ecx = enabled ? leaf1.ecx | kOsxsave : leaf1.ecx & ~kOsxsave;
 }
 
+// The leaf that answers: the highest basic one, if the processor does not have this one. SDM Vol.
+// 2A, "CPUID-CPU Identification".
+uint32_t AnsweringLeaf(Cpu& cpu, uint32_t leaf) {
+  constexpr uint32_t kExtended = 0x80000000;
+  if (leaf <= 1) return leaf;
+  const uint32_t highest = cpu.Cpuid(0, 0).eax;
+  if (leaf <= highest) return leaf;
+  const bool has_it = leaf >= kExtended && leaf <= cpu.Cpuid(kExtended, 0).eax;
+  return has_it ? leaf : highest;
+}
+
 }  // namespace
 
 CpuidRegisters OfferedCpuid(Vcpu& vcpu, uint32_t leaf, uint32_t subleaf) {
+  leaf = AnsweringLeaf(vcpu.ports.cpu, leaf);
   for (uint32_t empty : kEmptyLeaves) {
     if (leaf == empty) return {};
   }

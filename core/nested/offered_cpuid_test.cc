@@ -18,6 +18,10 @@ constexpr uint32_t Bit(unsigned n) { return uint32_t{1} << n; }
 
 class OfferedCpuidTest : public testing::Test {
  protected:
+  OfferedCpuidTest() {
+    l1_.cpu.SetCpuid(0, 0, {0x20, 0, 0, 0});
+    l1_.cpu.SetCpuid(0x80000000, 0, {0x80000008, 0, 0, 0});
+  }
   // The processor has every feature of the leaf.
   CpuidRegisters Offered(uint32_t leaf, uint32_t subleaf = 0) {
     l1_.cpu.SetCpuid(leaf, subleaf, {kAll, kAll, kAll, kAll});
@@ -73,6 +77,17 @@ TEST_F(OfferedCpuidTest, LeavesOfAbsentFeaturesAreEmpty) {
     EXPECT_EQ(Offered(leaf).eax, 0u) << leaf;
     EXPECT_EQ(Offered(leaf).ebx, 0u) << leaf;
   }
+}
+
+// The data of the highest leaf, with what is not offered taken out of it.
+TEST_F(OfferedCpuidTest, ALeafBeyondTheHighestIsTheHighest) {
+  const uint32_t features = Offered(0x7).ebx;
+  ASSERT_NE(features, kAll);
+  l1_.cpu.SetCpuid(0, 0, {0x7, 0, 0, 0});
+  for (uint32_t leaf : {0x8u, 0x12u, 0x40000000u, 0x80000009u}) {
+    EXPECT_EQ(Offered(leaf).ebx, features) << leaf;
+  }
+  EXPECT_EQ(Offered(0x80000008).ebx, kAll);
 }
 
 TEST_F(OfferedCpuidTest, OtherLeavesAreTheProcessors) {
