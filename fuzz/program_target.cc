@@ -32,8 +32,14 @@ using sim::Comparison;
 using sim::Likeness;
 
 constexpr uint64_t kStepLimit = 500;
+constexpr uint64_t kFarStepLimit = 20 * kStepLimit;
 // Of so many inputs one, by its bytes, is run twice, and as a guest program too.
 constexpr uint64_t kThoroughOneIn = 512;
+
+bool OneReachedTheStepLimit(const sim::Difference& difference) {
+  return (difference.reference_end == sim::CpuEnd::kStepLimit) !=
+         (difference.nested_end == sim::CpuEnd::kStepLimit);
+}
 
 class ProgramTarget final : public Target {
  public:
@@ -203,7 +209,15 @@ std::optional<Find> ProgramTarget::RunWhole(const lhv::GuestProgram& program) {
 }
 
 std::optional<Find> ProgramTarget::JudgeWhole(const lhv::GuestProgram& program) {
-  ComparerFor(program.cpus.size()).Compare(program, comparison_);
+  sim::Comparer& comparer = ComparerFor(program.cpus.size());
+  comparer.Compare(program, comparison_);
+  if (comparison_.IsDefect() && comparison_.difference &&
+      OneReachedTheStepLimit(*comparison_.difference)) {
+    // Events count as steps, and L0 can split one: only one that goes on far beyond is a find.
+    comparer.set_step_limit(kFarStepLimit);
+    comparer.Compare(program, comparison_);
+    comparer.set_step_limit(kStepLimit);
+  }
   switch (comparison_.likeness) {
     case Likeness::kSame:
       return std::nullopt;
