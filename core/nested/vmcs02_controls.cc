@@ -30,9 +30,25 @@ bool IoBitmapsAreReachable(const Vcpu& vcpu) {
          HardwarePage(vcpu, VmcsField::kIoBitmapBAddress, kReadOnly);
 }
 
+// The page that is L2's APIC-access page. Where EPT01 does not let L1 reach the one that VMCS12
+// names, it is a page of L0's: no access of L2 leads there, and what else the control means, above
+// all for the TPR threshold, stays. SDM Vol. 3C, 27.2.1.1 "VM-Execution Control Fields".
+std::optional<uint64_t> ApicAccessPage(const Vcpu& vcpu) {
+  if (const auto page = HardwarePage(vcpu, VmcsField::kApicAccessAddress, kReadWrite)) return page;
+  if (vcpu.host_pages.pages.empty()) return std::nullopt;
+  return vcpu.host_pages.AddressOf(kMsrBitmapPage).value;
+}
+
+// Without a page for APIC accesses there is no shadow either: its threshold would be checked.
+bool HasPagesForTprShadow(const Vcpu& vcpu) {
+  return HardwarePage(vcpu, VmcsField::kVirtualApicAddress, kReadWrite) &&
+         (!HasSecondary(vcpu.state.vmcs12, Secondary::kVirtualizeApicAccesses) ||
+          ApicAccessPage(vcpu));
+}
+
 // Where EPT01 does not let L1 reach the page that a control is about, the control cannot be given
 // to hardware. What it would do with memory that does not answer, reading all ones, is then done
-// without it: all I/O exits; CR8 exits, and nothing is an APIC access.
+// without it: all I/O exits; CR8 exits.
 uint32_t PrimaryControls(const Vcpu& vcpu) {
   const VmcsImage& v = vcpu.state.vmcs12;
   uint32_t controls = v.Get<VmcsField::kPrimaryProcessorBasedControls>();
@@ -41,8 +57,7 @@ uint32_t PrimaryControls(const Vcpu& vcpu) {
     controls &= ~PrimaryProcessorBased::kUseIoBitmaps;
     controls |= PrimaryProcessorBased::kUnconditionalIoExiting;
   }
-  if (HasPrimary(v, PrimaryProcessorBased::kUseTprShadow) &&
-      !HardwarePage(vcpu, VmcsField::kVirtualApicAddress, kReadWrite)) {
+  if (HasPrimary(v, PrimaryProcessorBased::kUseTprShadow) && !HasPagesForTprShadow(vcpu)) {
     controls &= ~PrimaryProcessorBased::kUseTprShadow;
     controls |= PrimaryProcessorBased::kCr8LoadExiting | PrimaryProcessorBased::kCr8StoreExiting;
   }
@@ -64,8 +79,7 @@ uint32_t SecondaryControls(const Vcpu& vcpu) {
   const auto secondary01 = static_cast<uint32_t>(vcpu.state.vmcs01_inputs.secondary);
   uint32_t controls = HasSecondary(v, 0) ? v.Get<VmcsField::kSecondaryProcessorBasedControls>() : 0;
   controls &= ~kNotForHardware;
-  if (HasSecondary(v, Secondary::kVirtualizeApicAccesses) &&
-      !HardwarePage(vcpu, VmcsField::kApicAccessAddress, kReadWrite)) {
+  if (HasSecondary(v, Secondary::kVirtualizeApicAccesses) && !ApicAccessPage(vcpu)) {
     controls &= ~Secondary::kVirtualizeApicAccesses;
   }
   if (!HasPrimary(v, PrimaryProcessorBased::kUseTscOffsetting)) {
@@ -191,9 +205,8 @@ std::optional<uint64_t> MergedControl(const Vcpu& vcpu, VmcsField field) {
     case VmcsField::kVirtualApicAddress:
       return if_primary(PrimaryProcessorBased::kUseTprShadow, kReadWrite);
     case VmcsField::kApicAccessAddress:
-      return HasSecondary(v, Secondary::kVirtualizeApicAccesses)
-                 ? HardwarePage(vcpu, field, kReadWrite)
-                 : std::nullopt;
+      return HasSecondary(v, Secondary::kVirtualizeApicAccesses) ? ApicAccessPage(vcpu)
+                                                                 : std::nullopt;
     case VmcsField::kMsrBitmapAddress:
       if (vcpu.host_pages.pages.empty()) return std::nullopt;
       return vcpu.host_pages.AddressOf(kMsrBitmapPage).value;

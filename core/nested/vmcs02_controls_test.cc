@@ -301,12 +301,28 @@ TEST_F(Vmcs02ControlsTest, APageThatL1MayOnlyReadIsNoVirtualApicPage) {
   EXPECT_EQ(Primary02() & PrimaryProcessorBased::kUseTprShadow, 0u);
 }
 
+// It is a page of L0's instead. Without the control the TPR threshold would be checked.
 TEST_F(Vmcs02ControlsTest, AnApicAccessPageThatL1CannotReachIsNotGivenToHardware) {
-  const EmbedderWithHole embedder({.hole = kPage});
+  const EmbedderWithHole embedder({.hole = kOtherPage});
   l1_.SetEmbedder(embedder);
+  UseTprShadow();
   UseSecondary(Secondary::kVirtualizeApicAccesses);
-  v_.Set<kApicAccessAddress>(kPage);
+  v_.Set<kApicAccessAddress>(kOtherPage);
   Run();
+  EXPECT_NE(Primary02() & PrimaryProcessorBased::kUseTprShadow, 0u);
+  EXPECT_NE(Secondary02() & Secondary::kVirtualizeApicAccesses, 0u);
+  EXPECT_EQ(In02(kApicAccessAddress), l1_.vcpu().host_pages.AddressOf(kMsrBitmapPage).value);
+}
+
+TEST_F(Vmcs02ControlsTest, WithoutPagesOfL0sThereIsNeitherShadowNorApicAccessPage) {
+  const EmbedderWithHole embedder({.hole = kOtherPage});
+  l1_.SetEmbedder(embedder);
+  l1_.TakeHostPages();
+  UseTprShadow();
+  UseSecondary(Secondary::kVirtualizeApicAccesses);
+  v_.Set<kApicAccessAddress>(kOtherPage);
+  Run();
+  EXPECT_EQ(Primary02() & PrimaryProcessorBased::kUseTprShadow, 0u);
   EXPECT_EQ(Secondary02() & Secondary::kVirtualizeApicAccesses, 0u);
 }
 

@@ -138,6 +138,34 @@ TEST(ComparerTest, MemoryThatNothingAnswersIsTheSame) {
   EXPECT_EQ(comparison.likeness, Likeness::kSame);
 }
 
+// No page can be given to the processor, which must not check the TPR threshold all the same. Found
+// by a fuzzer: L0's VM entry was refused.
+TEST(ComparerTest, AnApicAccessPageInL0sMemoryLeavesTheTprThresholdAlone) {
+  Comparer comparer(1);
+  Comparison comparison;
+  comparer.Compare(MustAssemble(R"(
+name: APIC-access page in L0's memory
+cpus:
+  - memory:
+      vmxon: {bytes: 4096}
+      vmcs: {bytes: 4096}
+      virtual_apic: {bytes: 4096}
+    setup:
+      - enter_vmx: vmxon
+      - baseline_vmcs: vmcs
+      - use_tpr_shadow: {page: virtual_apic, threshold: 1}
+      - add_controls: {secondary: [VIRTUALIZE_APIC_ACCESSES]}
+      - vmwrite: {field: APIC_ACCESS_ADDRESS, value: 0xffc0000000}
+    run:
+      - vmlaunch: {observe: [exit_reason]}
+    l2:
+      - vmcall
+)"),
+                   comparison);
+  EXPECT_EQ(comparison.likeness, Likeness::kSame) << DifferenceText({}, comparison);
+  EXPECT_EQ(comparison.nested.defect, "");
+}
+
 TEST(DifferenceTextTest, ShowsBothSidesTheOperationAndTheExit) {
   const lhv::GuestProgram program =
       MustAssemble("name: p\ncpus: [{run: [{rdmsr: IA32_PAT}, {cpuid: 1}, {rdmsr: IA32_EFER}]}]\n");
