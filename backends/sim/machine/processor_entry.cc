@@ -71,7 +71,9 @@ void Processor::EnterGuest() {
   if (!EnterCheckedGuest()) return;
   // What the last exit reported is gone as soon as the next can come: a reader of stale exit
   // information reads zeros.
-  for (const VmcsField field : kExitInformation) Vmcs().fields.Write(field, 0);
+  VmcsImage& fields = Vmcs().fields;
+  NVMX_UNROLL
+  for (const VmcsField field : kExitInformation) fields.Write(field, 0);
   InjectEvent();
 }
 

@@ -67,15 +67,17 @@ TranslationContext Processor::Context() const {
   context.rflags = r.rflags;
   context.pdptes = r.pdptes;
   context.user = Cpl() == 3;
-  if (!in_non_root()) return context;
-  context.ept = HasSecondary(Secondary::kEnableEpt);
+  if (!HasPrimary(PrimaryProcessorBased::kActivateSecondaryControls)) return context;
+  const VmcsImage& v = Vmcs().fields;
+  const uint32_t secondary = v.Get<VmcsField::kSecondaryProcessorBasedControls>();
+  context.ept = (secondary & Secondary::kEnableEpt) != 0;
   if (context.ept) context.eptp = VmcsRead(VmcsField::kEptPointer);
-  if (HasSecondary(Secondary::kEnableVpid)) {
+  if ((secondary & Secondary::kEnableVpid) != 0) {
     context.vpid = static_cast<uint16_t>(VmcsRead(VmcsField::kVirtualProcessorIdentifier));
   }
-  context.page_modification_log = HasSecondary(Secondary::kEnablePml);
+  context.page_modification_log = (secondary & Secondary::kEnablePml) != 0;
   if (context.page_modification_log) context.log_address = VmcsRead(VmcsField::kPmlAddress);
-  context.virtualize_apic_accesses = HasSecondary(Secondary::kVirtualizeApicAccesses);
+  context.virtualize_apic_accesses = (secondary & Secondary::kVirtualizeApicAccesses) != 0;
   if (context.virtualize_apic_accesses) {
     context.apic_access_address = VmcsRead(VmcsField::kApicAccessAddress);
   }

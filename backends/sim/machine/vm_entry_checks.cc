@@ -6,47 +6,10 @@
 #include "core/x86/address.h"
 
 namespace nvmx::sim {
-namespace {
-
-const EntryRule* FirstBroken(const EntryInput& input, std::span<const EntryRule> rules) {
-  for (const EntryRule& rule : rules) {
-    if (!rule.holds(input)) return &rule;
-  }
-  return nullptr;
-}
-
-VmcsField SegmentField(VmcsField of_es, SegmentRegister segment) {
-  return static_cast<VmcsField>(Encoding(of_es) + 2 * static_cast<uint32_t>(segment));
-}
-
-}  // namespace
-
-EntrySegment EntryInput::Segment(SegmentRegister segment) const {
-  const auto read = [&](VmcsField of_es) { return vmcs.Read(SegmentField(of_es, segment)); };
-  return {static_cast<uint16_t>(read(VmcsField::kGuestEsSelector)), read(VmcsField::kGuestEsBase),
-          static_cast<uint32_t>(read(VmcsField::kGuestEsLimit)),
-          AccessRights{static_cast<uint32_t>(read(VmcsField::kGuestEsAccessRights))}};
-}
-
-bool EntryInput::IsVmxAddress(uint64_t address, uint64_t length) const {
-  const bool limited = (capabilities.basic & VmxBasic::kAddressesLimitedTo32Bits) != 0;
-  return IsWithinWidth(address, length,
-                       limited ? 32 : static_cast<unsigned>(capabilities.physical_address_width));
-}
-bool EntryInput::IsVmxPage(uint64_t address) const {
-  return IsAligned(address) && IsVmxAddress(address);
-}
-bool EntryInput::IsPhysical(uint64_t address) const {
-  return IsWithinWidth(address, 1, static_cast<unsigned>(capabilities.physical_address_width));
-}
-bool EntryInput::IsCanonical(uint64_t linear) const {
-  return nvmx::IsCanonical(linear, static_cast<unsigned>(capabilities.linear_address_width));
-}
-
 EntryOutcome CheckControls(const EntryInput& input) {
-  for (std::span<const EntryRule> rules :
+  for (const EntryRules& rules :
        {ExecutionControlRules(), ExitControlRules(), EntryControlRules()}) {
-    if (const EntryRule* rule = FirstBroken(input, rules)) {
+    if (const EntryRule* rule = rules.first_broken(input)) {
       return EntryOutcome::Fail(
           VmxOutcome::FailValid(VmInstructionError::kVmEntryWithInvalidControlFields), rule->name);
     }
@@ -55,16 +18,16 @@ EntryOutcome CheckControls(const EntryInput& input) {
 }
 
 EntryOutcome CheckHostState(const EntryInput& input) {
-  const EntryRule* rule = FirstBroken(input, HostStateRules());
+  const EntryRule* rule = HostStateRules().first_broken(input);
   if (rule == nullptr) return EntryOutcome::Entered();
   return EntryOutcome::Fail(
       VmxOutcome::FailValid(VmInstructionError::kVmEntryWithInvalidHostStateFields), rule->name);
 }
 
 EntryOutcome CheckGuestState(const EntryInput& input) {
-  for (std::span<const EntryRule> rules :
+  for (const EntryRules& rules :
        {GuestRegisterRules(), GuestSegmentRules(), GuestNonRegisterRules()}) {
-    if (const EntryRule* rule = FirstBroken(input, rules)) {
+    if (const EntryRule* rule = rules.first_broken(input)) {
       return EntryOutcome::EntryFailure(ExitReason::kVmEntryFailureInvalidGuestState,
                                         rule->qualification, rule->name);
     }

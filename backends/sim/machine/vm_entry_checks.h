@@ -8,13 +8,16 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <iterator>
 #include <span>
+#include <utility>
 
 #include "core/vmx/capabilities.h"
 #include "core/vmx/controls.h"
 #include "core/vmx/interruption_info.h"
 #include "core/vmx/outcomes.h"
 #include "core/vmx/vmcs_image.h"
+#include "core/x86/address.h"
 #include "core/x86/segment.h"
 
 namespace nvmx::sim {
@@ -67,15 +70,31 @@ struct EntryInput {
   InterruptionInformation Injected() const {
     return InterruptionInformation(Get<VmcsField::kVmEntryInterruptionInformation>());
   }
-  EntrySegment Segment(SegmentRegister segment) const;
+  EntrySegment Segment(SegmentRegister segment) const {
+    const auto read = [&](VmcsField of_es) {
+      return vmcs.Read(
+          static_cast<VmcsField>(Encoding(of_es) + 2 * static_cast<uint32_t>(segment)));
+    };
+    return {static_cast<uint16_t>(read(VmcsField::kGuestEsSelector)), read(VmcsField::kGuestEsBase),
+            static_cast<uint32_t>(read(VmcsField::kGuestEsLimit)),
+            AccessRights{static_cast<uint32_t>(read(VmcsField::kGuestEsAccessRights))}};
+  }
 
   // No bit of the address of a VMX structure lies beyond what the processor has. SDM Vol. 3D, A.1
   // "Basic VMX Information", bit 48.
-  bool IsVmxAddress(uint64_t address, uint64_t length = 1) const;
+  bool IsVmxAddress(uint64_t address, uint64_t length = 1) const {
+    const bool limited = (capabilities.basic & VmxBasic::kAddressesLimitedTo32Bits) != 0;
+    return IsWithinWidth(address, length,
+                         limited ? 32 : static_cast<unsigned>(capabilities.physical_address_width));
+  }
   // The same, and 4-KByte aligned.
-  bool IsVmxPage(uint64_t address) const;
-  bool IsPhysical(uint64_t address) const;
-  bool IsCanonical(uint64_t linear) const;
+  bool IsVmxPage(uint64_t address) const { return IsAligned(address) && IsVmxAddress(address); }
+  bool IsPhysical(uint64_t address) const {
+    return IsWithinWidth(address, 1, static_cast<unsigned>(capabilities.physical_address_width));
+  }
+  bool IsCanonical(uint64_t linear) const {
+    return nvmx::IsCanonical(linear, static_cast<unsigned>(capabilities.linear_address_width));
+  }
 };
 
 struct EntryRule {
@@ -85,15 +104,37 @@ struct EntryRule {
   uint64_t qualification = 0;
 };
 
+// The first rule of the table that does not hold, or null. The functions are named at compile time,
+// so that a VM entry, which asks them all, is straight code and no hundred calls through pointers.
+template <const auto& kTable>
+const EntryRule* FirstBroken(const EntryInput& input) {
+  return [&]<size_t... Row>(std::index_sequence<Row...>) {
+    const EntryRule* broken = nullptr;
+    static_cast<void>(((kTable[Row].holds(input) || (broken = &kTable[Row], false)) && ...));
+    return broken;
+  }
+  (std::make_index_sequence<std::size(kTable)>());
+}
+
+// A table of rules, with FirstBroken() of it.
+struct EntryRules : std::span<const EntryRule> {
+  template <size_t N>
+  constexpr EntryRules(const EntryRule (&table)[N],
+                       const EntryRule* (*first_broken)(const EntryInput&))
+      : std::span<const EntryRule>(table), first_broken(first_broken) {}
+
+  const EntryRule* (*first_broken)(const EntryInput& input);
+};
+
 // The rules in the order of the SDM: 27.2.1.1, 27.2.1.2, 27.2.1.3; 27.2.2 to 27.2.4; 27.3.1.1 to
 // 27.3.1.6. A rule may count on those before it.
-std::span<const EntryRule> ExecutionControlRules();
-std::span<const EntryRule> ExitControlRules();
-std::span<const EntryRule> EntryControlRules();
-std::span<const EntryRule> HostStateRules();
-std::span<const EntryRule> GuestRegisterRules();
-std::span<const EntryRule> GuestSegmentRules();
-std::span<const EntryRule> GuestNonRegisterRules();
+EntryRules ExecutionControlRules();
+EntryRules ExitControlRules();
+EntryRules EntryControlRules();
+EntryRules HostStateRules();
+EntryRules GuestRegisterRules();
+EntryRules GuestSegmentRules();
+EntryRules GuestNonRegisterRules();
 
 // What the checks let become of the VM entry: Entered if they pass; with the name of the first
 // broken rule otherwise. They are made in this order.

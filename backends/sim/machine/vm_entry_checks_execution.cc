@@ -189,6 +189,6 @@ constexpr EntryRule kRules[] = {
 
 }  // namespace
 
-std::span<const EntryRule> ExecutionControlRules() { return kRules; }
+EntryRules ExecutionControlRules() { return {kRules, FirstBroken<kRules>}; }
 
 }  // namespace nvmx::sim

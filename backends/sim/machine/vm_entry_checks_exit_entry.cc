@@ -139,7 +139,7 @@ constexpr EntryRule kEntryRules[] = {
 
 }  // namespace
 
-std::span<const EntryRule> ExitControlRules() { return kExitRules; }
-std::span<const EntryRule> EntryControlRules() { return kEntryRules; }
+EntryRules ExitControlRules() { return {kExitRules, FirstBroken<kExitRules>}; }
+EntryRules EntryControlRules() { return {kEntryRules, FirstBroken<kEntryRules>}; }
 
 }  // namespace nvmx::sim

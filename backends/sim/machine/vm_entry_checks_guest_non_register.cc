@@ -182,6 +182,6 @@ bool UsesPaePaging(const EntryInput& in) {
          (in.Get<VmcsField::kGuestCr4>() & Cr4::kPae) != 0 && !in.Entry(VmEntry::kIa32eModeGuest);
 }
 
-std::span<const EntryRule> GuestNonRegisterRules() { return kRules; }
+EntryRules GuestNonRegisterRules() { return {kRules, FirstBroken<kRules>}; }
 
 }  // namespace nvmx::sim

@@ -98,6 +98,6 @@ constexpr EntryRule kRules[] = {
 
 }  // namespace
 
-std::span<const EntryRule> GuestRegisterRules() { return kRules; }
+EntryRules GuestRegisterRules() { return {kRules, FirstBroken<kRules>}; }
 
 }  // namespace nvmx::sim

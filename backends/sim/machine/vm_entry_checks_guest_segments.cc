@@ -260,6 +260,6 @@ constexpr EntryRule kSegmentRules[] = {
 
 }  // namespace
 
-std::span<const EntryRule> GuestSegmentRules() { return kSegmentRules; }
+EntryRules GuestSegmentRules() { return {kSegmentRules, FirstBroken<kSegmentRules>}; }
 
 }  // namespace nvmx::sim

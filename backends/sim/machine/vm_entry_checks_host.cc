@@ -120,6 +120,6 @@ constexpr EntryRule kRules[] = {
 
 }  // namespace
 
-std::span<const EntryRule> HostStateRules() { return kRules; }
+EntryRules HostStateRules() { return {kRules, FirstBroken<kRules>}; }
 
 }  // namespace nvmx::sim
