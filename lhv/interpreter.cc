@@ -139,9 +139,13 @@ Interpreter::Place Interpreter::Settled(Place place, uint64_t scratch) const {
     if (place.slot == 0) return place;
     // The instruction whose error the slot reads, or the one before.
     const size_t decided_by = (place.slot - 1) / 2;
-    const Instruction instruction = InstructionAt(operation, decided_by, {.cpu = cpu_});
-    // VMX instructions of L2 leave L2, so what is in the register then is not their outcome.
-    const bool scratch_is_outcome = place.level == 1 && IsVmxInstruction(instruction.kind);
+    // VMX instructions of L2 leave L2, so what is in the register then is not their outcome. Mostly
+    // there is nothing in it that could be one, and which instruction it is does not matter.
+    const bool scratch_can_be_outcome =
+        scratch == kScratchAbandoned || scratch == kScratchVmfailValid;
+    const bool scratch_is_outcome =
+        place.level == 1 && scratch_can_be_outcome &&
+        IsVmxInstruction(InstructionAt(operation, decided_by, {.cpu = cpu_}).kind);
     if (scratch_is_outcome && scratch == kScratchAbandoned) {
       place = next_operation;
       continue;
