@@ -77,6 +77,7 @@ class ProgramTarget final : public Target {
   std::optional<Find> JudgeWhole(const lhv::GuestProgram& program);
   bool PutBehindSetup(const lhv::GuestProgram& program);
   bool IsAboutVmcsData(const lhv::GuestProgram& program) const;
+  static std::unique_ptr<sim::Comparer> MakeComparer(size_t cpus);
   sim::Comparer& ComparerFor(size_t cpus);
   void NoteLog(std::span<const Observation> log);
   void NoteBench(const lhv::CpuProgram& own);
@@ -89,7 +90,8 @@ class ProgramTarget final : public Target {
   std::array<std::unique_ptr<sim::Comparer>, kMostCpus> comparers_;
   Comparison comparison_;
   lhv::GuestProgram behind_;
-  bool remembers_ = false;
+  // Remembers the setup of generated programs; runs from reset would make it forget that.
+  std::unique_ptr<sim::Comparer> behind_setup_;
   uint64_t digest_ = 0;
 };
 
@@ -160,13 +162,16 @@ std::optional<Find> ProgramTarget::Confirm(lhv::GuestProgram program,
 
 // --- Whole programs
 
+std::unique_ptr<sim::Comparer> ProgramTarget::MakeComparer(size_t cpus) {
+  auto comparer = std::make_unique<sim::Comparer>(static_cast<uint32_t>(cpus));
+  comparer->set_step_limit(kStepLimit);
+  comparer->nested().CheckL0MemoryEvery(64);
+  return comparer;
+}
+
 sim::Comparer& ProgramTarget::ComparerFor(size_t cpus) {
   std::unique_ptr<sim::Comparer>& comparer = comparers_[cpus - 1];
-  if (!comparer) {
-    comparer = std::make_unique<sim::Comparer>(static_cast<uint32_t>(cpus));
-    comparer->set_step_limit(kStepLimit);
-    comparer->nested().CheckL0MemoryEvery(64);
-  }
+  if (!comparer) comparer = MakeComparer(cpus);
   return *comparer;
 }
 
@@ -180,11 +185,14 @@ bool ProgramTarget::PutBehindSetup(const lhv::GuestProgram& program) {
                   program.cpus[0].l1.begin())) {
     return false;
   }
-  if (!remembers_) ComparerFor(1).RememberSetup(setup);
-  remembers_ = true;
+  const std::vector<lhv::MemoryBlock>& own = program.cpus[0].memory;
+  if (!own.empty() && own[0].offset < kFirstInputMemory) return false;
+  if (!behind_setup_) {
+    behind_setup_ = MakeComparer(1);
+    behind_setup_->RememberSetup(setup);
+  }
   behind_ = program;
   std::vector<lhv::MemoryBlock>& memory = behind_.cpus[0].memory;
-  if (!memory.empty() && memory[0].offset < kFirstInputMemory) return false;
   // In place of those of the setup, which are zeros.
   memory.insert(memory.begin(), setup.cpus[0].memory.size(), lhv::MemoryBlock{});
   return true;
@@ -193,7 +201,7 @@ bool ProgramTarget::PutBehindSetup(const lhv::GuestProgram& program) {
 std::optional<Find> ProgramTarget::RunWhole(const lhv::GuestProgram& program) {
   std::optional<Find> find;
   if (PutBehindSetup(program)) {
-    ComparerFor(1).CompareBehindSetup(behind_, comparison_);
+    behind_setup_->CompareBehindSetup(behind_, comparison_);
     // What counts is the program from its beginning.
     if (comparison_.likeness != Likeness::kSame) find = JudgeWhole(program);
   } else {
@@ -210,12 +218,12 @@ std::optional<Find> ProgramTarget::RunWhole(const lhv::GuestProgram& program) {
 
 std::optional<Find> ProgramTarget::JudgeWhole(const lhv::GuestProgram& program) {
   sim::Comparer& comparer = ComparerFor(program.cpus.size());
-  comparer.Compare(program, comparison_);
+  comparer.CompareQuickly(program, comparison_);
   if (comparison_.IsDefect() && comparison_.difference &&
       OneReachedTheStepLimit(*comparison_.difference)) {
     // Events count as steps, and L0 can split one: only one that goes on far beyond is a find.
     comparer.set_step_limit(kFarStepLimit);
-    comparer.Compare(program, comparison_);
+    comparer.CompareQuickly(program, comparison_);
     comparer.set_step_limit(kStepLimit);
   }
   switch (comparison_.likeness) {

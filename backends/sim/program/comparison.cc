@@ -66,18 +66,29 @@ void Comparer::Compare(const lhv::GuestProgram& program, Comparison& result) {
   Judge(program, result);
 }
 
+void Comparer::CompareQuickly(const lhv::GuestProgram& program, Comparison& result) {
+  keep_.Run(program, result.keep);
+  nested_.Run(program, result.nested);
+  if (IsSame(result)) return;
+  evict_.Run(program, result.evict);
+  Judge(program, result);
+}
+
 void Comparer::CompareBehindSetup(const lhv::GuestProgram& program, Comparison& result) {
   keep_.RunBehindSetup(program, result.keep);
   nested_.RunBehindSetup(program, result.nested);
-  if (result.nested.defect.empty() && SameObservations(result.keep, result.nested)) {
-    result.likeness = Likeness::kSame;
-    result.ambiguous = false;
-    result.declared.clear();
-    result.difference.reset();
-    return;
-  }
+  if (IsSame(result)) return;
   evict_.RunBehindSetup(program, result.evict);
   Judge(program, result);
+}
+
+bool Comparer::IsSame(Comparison& result) {
+  if (!result.nested.defect.empty() || !SameObservations(result.keep, result.nested)) return false;
+  result.likeness = Likeness::kSame;
+  result.ambiguous = false;
+  result.declared.clear();
+  result.difference.reset();
+  return true;
 }
 
 void Comparer::Judge(const lhv::GuestProgram& program, Comparison& result) {

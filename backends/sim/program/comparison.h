@@ -58,8 +58,8 @@ struct Comparison {
   // Of kDeclared: the row's name.
   std::string declared;
 
-  // The reference gives two logs, one for each policy. Not looked at where CompareBehindSetup()
-  // finds the programs the same.
+  // The reference gives two logs, one for each policy. Not looked at where CompareQuickly() and
+  // CompareBehindSetup() find the programs the same.
   bool ambiguous = false;
   // Neither the same nor explained.
   bool IsDefect() const { return likeness == Likeness::kDifferent; }
@@ -79,16 +79,20 @@ class Comparer {
   // The program has as many CPUs. The result's memory is used again.
   void Compare(const lhv::GuestProgram& program, Comparison& result);
 
-  // The same for a program that begins with the setup that is remembered, faster;
-  // ProgramMachine::RememberSetup() tells more. The reference runs without stale translations only
-  // if it gives another log with them than the core: so a program that depends on them counts as
-  // the same if the core depends on them too.
+  // The same, faster: the reference runs without stale translations only if it gives another log
+  // with them than the core. So a program that depends on them counts as the same if the core
+  // depends on them too.
+  void CompareQuickly(const lhv::GuestProgram& program, Comparison& result);
+  // CompareQuickly() for a program that begins with the setup that is remembered, faster again;
+  // ProgramMachine::RememberSetup() tells more.
   void CompareBehindSetup(const lhv::GuestProgram& program, Comparison& result);
   void RememberSetup(const lhv::GuestProgram& program);
   void set_step_limit(uint64_t steps);
   NestedMachine& nested() { return nested_; }
 
  private:
+  // Whether the core gave the log of the reference; says so in the result then.
+  static bool IsSame(Comparison& result);
   void Judge(const lhv::GuestProgram& program, Comparison& result);
 
   const Capabilities hardware_;
