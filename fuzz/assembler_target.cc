@@ -11,7 +11,7 @@
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
 #include "absl/strings/str_split.h"
-#include "backends/sim/program/program_yaml.h"
+#include "fuzz/mutator.h"
 #include "lhv/assembler.h"
 #include "lhv/binary_program.h"
 #include "lhv/program_codec.h"
@@ -23,6 +23,11 @@ namespace {
 constexpr char kFile[] = "input";
 constexpr uint32_t kCpus = 2;
 constexpr size_t kMostBytes = 4096;
+// A text costs ten times what a binary form does, nearly all of it in the YAML library: of so many
+// inputs that the mutator makes one is a text, and no longer than this. Longer ones are rows of the
+// same things.
+constexpr uint64_t kTextOneIn = 8;
+constexpr size_t kMostTextBytes = 1024;
 
 // What kind of error it is: the message without what it quotes and counts.
 std::string KindOf(std::string_view message) {
@@ -55,8 +60,24 @@ bool SameCode(const lhv::GuestProgram& a, const lhv::GuestProgram& b) {
                     });
 }
 
+std::vector<std::byte> Bytes(const std::string& text) {
+  const auto bytes = std::as_bytes(std::span(text));
+  return {bytes.begin(), bytes.end()};
+}
+
+std::string Text(std::span<const std::byte> bytes) {
+  return std::string(reinterpret_cast<const char*>(bytes.data()), bytes.size());
+}
+
+bool IsBinary(std::span<const std::byte> bytes) {
+  constexpr size_t kMagic = sizeof lhv::kBinaryMagic;
+  return bytes.size() >= kMagic && std::memcmp(bytes.data(), lhv::kBinaryMagic, kMagic) == 0;
+}
+
 class AssemblerTarget final : public Target {
  public:
+  AssemblerTarget() : reader_(InputForm::kWholeProgram), mutator_(*FindTarget("program")) {}
+
   uint64_t Digest() const override { return digest_; }
 
   std::vector<std::byte> Mutate(std::span<const std::byte> bytes, Random& random,
@@ -70,16 +91,19 @@ class AssemblerTarget final : public Target {
   std::optional<Find> RunText(const std::string& text);
   std::optional<Find> CheckCodec(const lhv::GuestProgram& program, const std::string& shown);
   void NoteProgram(const lhv::GuestProgram& program);
+  static std::vector<std::byte> MutateText(std::string text, Random& random,
+                                           const ByteMutator& mutate_bytes);
+  // The program that the bytes are in binary form, or else one of the generator's.
+  lhv::GuestProgram ProgramOrSome(std::span<const std::byte> bytes, Random& random);
 
+  InputReader reader_;
+  const ProgramMutator mutator_;
   uint64_t digest_ = 0;
 };
 
 std::optional<Find> AssemblerTarget::RunInput(std::span<const std::byte> bytes) {
-  constexpr size_t kMagic = sizeof lhv::kBinaryMagic;
-  if (bytes.size() >= kMagic && std::memcmp(bytes.data(), lhv::kBinaryMagic, kMagic) == 0) {
-    return RunBinary(bytes);
-  }
-  return RunText(std::string(reinterpret_cast<const char*>(bytes.data()), bytes.size()));
+  if (IsBinary(bytes)) return RunBinary(bytes);
+  return RunText(Text(bytes));
 }
 
 std::optional<Find> AssemblerTarget::RunBinary(std::span<const std::byte> bytes) {
@@ -137,20 +161,52 @@ void AssemblerTarget::NoteProgram(const lhv::GuestProgram& program) {
   }
 }
 
-std::vector<std::byte> Bytes(const std::string& text) {
-  const auto bytes = std::as_bytes(std::span(text));
-  return {bytes.begin(), bytes.end()};
+// Without some of its lines, if it is too long.
+std::string Shortened(const std::string& text, Random& random) {
+  if (text.size() <= kMostTextBytes) return text;
+  std::vector<std::string> lines = absl::StrSplit(text, '\n');
+  size_t size = text.size();
+  while (size > kMostTextBytes && lines.size() > 1) {
+    const auto line = lines.begin() + static_cast<ptrdiff_t>(random.Below(lines.size()));
+    size -= line->size() + 1;
+    lines.erase(line);
+  }
+  return absl::StrJoin(lines, "\n").substr(0, kMostTextBytes);
+}
+
+std::vector<std::byte> MutateSomeBytes(std::string text, size_t most,
+                                       const ByteMutator& mutate_bytes) {
+  const size_t size = text.size();
+  text.resize(std::min(most, size + 64));
+  if (size > text.size()) return Bytes(text);
+  text.resize(mutate_bytes(reinterpret_cast<std::byte*>(text.data()), size, text.size()));
+  return Bytes(text);
+}
+
+lhv::GuestProgram AssemblerTarget::ProgramOrSome(std::span<const std::byte> bytes, Random& random) {
+  const lhv::GuestProgram* read = reader_.Read(bytes);
+  return read != nullptr ? *read : mutator_.Some(random);
 }
 
 std::vector<std::byte> AssemblerTarget::Mutate(std::span<const std::byte> bytes, Random& random,
                                                const ByteMutator& mutate_bytes) {
-  std::string text(reinterpret_cast<const char*>(bytes.data()), bytes.size());
+  if (!IsBinary(bytes) && random.OneIn(kTextOneIn)) {
+    return MutateText(Shortened(Text(bytes), random), random, mutate_bytes);
+  }
+  if (IsBinary(bytes) && random.OneIn(3)) {
+    return MutateSomeBytes(Text(bytes), kMostBytes, mutate_bytes);
+  }
+  lhv::GuestProgram program = ProgramOrSome(bytes, random);
+  mutator_.Mutate(program, random, mutate_bytes);
+  std::vector<std::byte> encoded = EncodeInput(program);
+  encoded.resize(std::min(encoded.size(), kMostBytes));
+  return encoded;
+}
+
+std::vector<std::byte> AssemblerTarget::MutateText(std::string text, Random& random,
+                                                   const ByteMutator& mutate_bytes) {
   if (random.OneIn(2) || text.empty()) {
-    const size_t size = text.size();
-    text.resize(std::min(kMostBytes, size + 64));
-    if (size > text.size()) return Bytes(text);
-    text.resize(mutate_bytes(reinterpret_cast<std::byte*>(text.data()), size, text.size()));
-    return Bytes(text);
+    return MutateSomeBytes(std::move(text), kMostTextBytes, mutate_bytes);
   }
   std::vector<std::string> lines = absl::StrSplit(text, '\n');
   std::string& line = lines[random.Below(lines.size())];
@@ -187,9 +243,16 @@ std::vector<std::byte> AssemblerTarget::Mutate(std::span<const std::byte> bytes,
 
 std::vector<std::byte> AssemblerTarget::CrossOver(std::span<const std::byte> a,
                                                   std::span<const std::byte> b, Random& random) {
+  if (IsBinary(a) || IsBinary(b) || !random.OneIn(kTextOneIn)) {
+    lhv::GuestProgram program = ProgramOrSome(a, random);
+    const lhv::GuestProgram other = ProgramOrSome(b, random);
+    mutator_.CrossOver(program, other, random);
+    std::vector<std::byte> encoded = EncodeInput(program);
+    encoded.resize(std::min(encoded.size(), kMostBytes));
+    return encoded;
+  }
   const auto lines_of = [](std::span<const std::byte> bytes) {
-    return std::vector<std::string>(absl::StrSplit(
-        std::string(reinterpret_cast<const char*>(bytes.data()), bytes.size()), '\n'));
+    return std::vector<std::string>(absl::StrSplit(Text(bytes), '\n'));
   };
   std::vector<std::string> lines = lines_of(a);
   const std::vector<std::string> other = lines_of(b);
@@ -198,7 +261,7 @@ std::vector<std::byte> AssemblerTarget::CrossOver(std::span<const std::byte> a,
   lines.insert(lines.begin() + static_cast<ptrdiff_t>(random.Below(lines.size() + 1)),
                other.begin() + static_cast<ptrdiff_t>(begin),
                other.begin() + static_cast<ptrdiff_t>(end));
-  return Bytes(absl::StrJoin(lines, "\n"));
+  return Bytes(Shortened(absl::StrJoin(lines, "\n"), random));
 }
 
 }  // namespace
