@@ -82,7 +82,6 @@ struct Bench::Side final : private sim::ProgramBus {
   sim::Memory memory;
   sim::ProgramCpu* cpu = nullptr;
   std::unique_ptr<sim::Memory::Snapshot> window;
-  uint64_t window_digest = 0;
   ProcessorState start{};
   uint64_t steps = 0;
 };
@@ -132,7 +131,6 @@ void Bench::RememberSetup() {
       side == nested_.get() ? nested_cpu_->Run() : native_cpu_->Turn();
     }
     side->window = side->memory.SaveWindow(0);
-    side->window_digest = side->memory.WindowDigest(0);
     side->start = side->cpu->processor().state();
     side->steps = side->cpu->steps();
   }
@@ -258,9 +256,8 @@ std::optional<BenchDifference> Bench::CompareMemory(const lhv::CpuProgram& own, 
   if (has_regions_) return std::nullopt;
   const BenchDifference difference{BenchDifference::What::kMemory, 0, 0, 0, ""};
   if (thorough || has_ept_) {
-    const uint64_t native = native_->memory.WindowDigest(0) ^ native_->window_digest;
-    const uint64_t nested = nested_->memory.WindowDigest(0) ^ nested_->window_digest;
-    return native == nested ? std::nullopt : std::optional(difference);
+    return native_->memory.IsSameWhereWritten(nested_->memory, 0) ? std::nullopt
+                                                                  : std::optional(difference);
   }
   constexpr uint64_t kWindow = lhv::WindowOf(0);
   for (const lhv::MemoryBlock& block : own.memory) {

@@ -75,7 +75,9 @@ void Memory::ReadInPage(uint64_t address, std::span<std::byte> bytes) const {
 void Memory::WriteInPage(uint64_t address, std::span<const std::byte> bytes) {
   const uint64_t position = (address - lhv::kWindowBase) / kPageSize;
   if (position < pages_.size()) {
-    std::memcpy(Touch(position).data() + PageOffset(address), bytes.data(), bytes.size());
+    const size_t offset = PageOffset(address);
+    std::memcpy(Touch(position, offset, offset + bytes.size()).data() + offset, bytes.data(),
+                bytes.size());
   } else if (std::byte* host = HostByte(address)) {
     std::memcpy(host, bytes.data(), bytes.size());
   }
@@ -94,8 +96,10 @@ std::byte* Memory::HostByte(uint64_t address) const {
   return nullptr;
 }
 
-Memory::Bytes& Memory::Touch(size_t position) {
+Memory::Bytes& Memory::Touch(size_t position, size_t begin, size_t end) {
   Page& page = pages_[position];
+  page.begin = page.changed ? std::min(page.begin, begin) : begin;
+  page.end = page.changed ? std::max(page.end, end) : end;
   if (!page.used || !page.stale || !page.changed) {
     Window& window = windows_[position / kPagesPerWindow];
     if (!page.bytes) page.bytes = std::make_unique<Bytes>();
@@ -169,15 +173,33 @@ void Memory::RestoreWindow(uint32_t cpu, const Snapshot& snapshot) {
                                         [](const Snapshot::SavedPage& candidate, size_t wanted) {
                                           return candidate.position < wanted;
                                         });
+    std::byte* const written = page.bytes->data() + page.begin;
     if (saved != snapshot.pages_.end() && saved->position == position) {
-      *page.bytes = saved->bytes;
+      std::memcpy(written, saved->bytes.data() + page.begin, page.end - page.begin);
     } else {
-      page.bytes->fill(std::byte{0});
+      std::memset(written, 0, page.end - page.begin);
     }
     page.changed = false;
     MarkStale(window, position);
   }
   window.changed.clear();
+}
+
+bool Memory::IsSamePage(const Memory& other, size_t position) const {
+  static constexpr Bytes kZeros{};
+  const Page& page = pages_[position];
+  const Page& other_page = other.pages_[position];
+  const Bytes& bytes = other_page.bytes ? *other_page.bytes : kZeros;
+  return std::memcmp(page.bytes->data() + page.begin, bytes.data() + page.begin,
+                     page.end - page.begin) == 0;
+}
+
+bool Memory::IsSameWhereWritten(const Memory& other, uint32_t cpu) const {
+  const auto is_same = [](const Memory& a, const Memory& b, const Window& window) {
+    return std::all_of(window.changed.begin(), window.changed.end(),
+                       [&](size_t position) { return a.IsSamePage(b, position); });
+  };
+  return is_same(*this, other, windows_[cpu]) && is_same(other, *this, other.windows_[cpu]);
 }
 
 }  // namespace nvmx::sim

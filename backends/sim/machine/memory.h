@@ -52,11 +52,14 @@ class Memory {
   // A digest of the contents of one CPU's window. Costs what changed since the last call.
   uint64_t WindowDigest(uint32_t cpu);
 
-  // One window's contents, to go back to. Going back costs what changed since the save, or since
-  // the last time; only the latest snapshot of a window can be gone back to.
+  // One window's contents, to go back to. Going back costs what was written since the save, or
+  // since the last time; only the latest snapshot of a window can be gone back to.
   class Snapshot;
   std::unique_ptr<Snapshot> SaveWindow(uint32_t cpu);
   void RestoreWindow(uint32_t cpu, const Snapshot& snapshot);
+  // Whether the window holds the same bytes as that of the other memory, wherever one of the two
+  // has been written since its last save or restore. Costs what was written.
+  bool IsSameWhereWritten(const Memory& other, uint32_t cpu) const;
 
  private:
   using Bytes = std::array<std::byte, kPageSize>;
@@ -67,6 +70,8 @@ class Memory {
     bool used = false;
     bool stale = false;
     bool changed = false;
+    // Of a changed page: all that was written lies from here on, and before `end`.
+    size_t begin = 0, end = 0;
   };
   struct Window {
     uint64_t digest = 0;
@@ -87,8 +92,11 @@ class Memory {
   void WriteInPage(uint64_t address, std::span<const std::byte> bytes);
   // The byte of the host pages at the address; null if none is there.
   std::byte* HostByte(uint64_t address) const;
-  // Before bytes of the page, by its position in `pages_`, are written.
-  Bytes& Touch(size_t position);
+  // Before the bytes from `begin` to `end` of the page, by its position in `pages_`, are written.
+  Bytes& Touch(size_t position, size_t begin, size_t end);
+  // Whether what has been written of the page since the last save or restore is the same in
+  // `other`.
+  bool IsSamePage(const Memory& other, size_t position) const;
   void MarkStale(Window& window, size_t position);
 
   std::vector<Page> pages_;  // of all the windows, in order

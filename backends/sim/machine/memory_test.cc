@@ -160,6 +160,44 @@ TEST_F(MemoryTest, APageWrittenAfterASnapshotOfAnEmptyWindowIsRestoredToZero) {
   EXPECT_EQ(Read(kBase), 0u);
 }
 
+TEST_F(MemoryTest, AllThatWasWrittenOfAPageIsRestored) {
+  for (const uint64_t offset : {0x100, 0x800, 0xFF8}) Write(kBase + offset, offset);
+  const auto snapshot = memory_.SaveWindow(0);
+  for (int round = 0; round < 2; ++round) {
+    // The last byte first, then one below it, then one in between.
+    for (const uint64_t offset : {0xFF8, 0x100, 0x800}) Write(kBase + offset, 7);
+    memory_.RestoreWindow(0, *snapshot);
+    for (const uint64_t offset : {0x100, 0x800, 0xFF8}) {
+      EXPECT_EQ(Read(kBase + offset), offset) << round;
+    }
+    Write(kBase + 0x800, 7);
+    memory_.RestoreWindow(0, *snapshot);
+    EXPECT_EQ(Read(kBase + 0x800), 0x800u) << round;
+  }
+}
+
+TEST_F(MemoryTest, EqualWritesLeaveTwoMemoriesTheSame) {
+  Memory other(2);
+  const auto snapshot = memory_.SaveWindow(0);
+  const auto other_snapshot = other.SaveWindow(0);
+  EXPECT_TRUE(memory_.IsSameWhereWritten(other, 0));
+  Write(kBase + 8, 5);
+  other.Store<uint64_t>(kBase + 8, 5);
+  EXPECT_TRUE(memory_.IsSameWhereWritten(other, 0));
+}
+
+TEST_F(MemoryTest, AWriteToOneOfTwoMemoriesIsSeenFromBoth) {
+  Memory other(2);
+  const auto snapshot = memory_.SaveWindow(0);
+  const auto other_snapshot = other.SaveWindow(0);
+  Write(kBase + 8, 5);
+  EXPECT_FALSE(memory_.IsSameWhereWritten(other, 0));
+  EXPECT_FALSE(other.IsSameWhereWritten(memory_, 0));
+  EXPECT_TRUE(memory_.IsSameWhereWritten(other, 1));
+  memory_.RestoreWindow(0, *snapshot);
+  EXPECT_TRUE(memory_.IsSameWhereWritten(other, 0));
+}
+
 // --- Clear
 
 TEST_F(MemoryTest, ClearingZeroesAllWindowsAndTheirDigests) {
