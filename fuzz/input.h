@@ -50,11 +50,12 @@ struct TargetInformation {
   InputForm form;
   size_t max_bytes;  // longer inputs say nothing new
   // Of targets with guest programs: more operations of L1 or of L2 make an input an error. Mutators
-  // leave no more VM entries, and no more operations of L2 than the last number: inputs would only
-  // be slow.
+  // leave no more VM entries, and no more operations of L2 and of L1 than the last numbers: inputs
+  // would only be slow.
   size_t most_operations = 0;
   size_t most_entries = 0;
   size_t most_l2_operations = 0;
+  size_t most_l1_operations = 0;
 };
 
 std::span<const TargetInformation> AllTargets();

@@ -84,10 +84,10 @@ void Trim(const TargetInformation& target, CpuProgram& cpu) {
     return IsVmEntry(operation) && ++entries > target.most_entries;
   });
   if (entries == 0 && target.form != InputForm::kBehindSetup && !whole) {
-    cpu.l1.resize(std::min(cpu.l1.size(), target.most_operations - 1));
+    cpu.l1.resize(std::min(cpu.l1.size(), target.most_l1_operations - 1));
     cpu.l1.push_back({.kind = OperationKind::kVmresume});
   }
-  if (cpu.l1.size() > target.most_operations) cpu.l1.resize(target.most_operations);
+  if (cpu.l1.size() > target.most_l1_operations) cpu.l1.resize(target.most_l1_operations);
   if (cpu.l2.size() > target.most_l2_operations) cpu.l2.resize(target.most_l2_operations);
   if (!whole && target.form != InputForm::kBehindSetup) PutWritesFirst(target, cpu);
   cpu.run_begin = std::min(cpu.run_begin, cpu.l1.size());
