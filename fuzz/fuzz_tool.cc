@@ -15,6 +15,7 @@
 #include "absl/strings/str_cat.h"
 #include "core/vmx/exit_reason.h"
 #include "fuzz/input.h"
+#include "fuzz/reached_layout.h"
 #include "fuzz/seeds.h"
 #include "fuzz/target.h"
 #include "fuzz/vmcs12_rounding.h"
@@ -51,6 +52,13 @@ int Names() {
 #define NVMX_EXIT_REASON(name, number, title, route) std::printf("exit\t%d\t%s\n", number, title);
 #include "core/vmx/exit_reasons.def"
 #undef NVMX_EXIT_REASON
+  return 0;
+}
+
+int Layout() {
+  for (const ReachedNumbers& row : kReachedLayout) {
+    std::printf("%s\t%zu\t%zu\n", row.name, row.first, row.count);
+  }
   return 0;
 }
 
@@ -117,13 +125,15 @@ int Check(const TargetInformation& target, const std::string& path, const std::s
 
 int Main(const std::vector<std::string>& arguments) {
   constexpr char kHelp[] =
-      "usage: fuzz_tool list | names | dictionary TARGET | seeds TARGET SUITES DIRECTORY |\n"
+      "usage: fuzz_tool list | names | layout | dictionary TARGET | seeds TARGET SUITES DIRECTORY "
+      "|\n"
       "       damaged TARGET DIRECTORY | check TARGET INPUT [PROGRAM]   (the program goes to "
       "PROGRAM.yaml)";
   if (arguments.empty()) return Complain(kHelp);
   const std::string& command = arguments[0];
   if (command == "list" && arguments.size() == 1) return List();
   if (command == "names" && arguments.size() == 1) return Names();
+  if (command == "layout" && arguments.size() == 1) return Layout();
   if (arguments.size() < 2) return Complain(kHelp);
   const TargetInformation* target = FindTarget(arguments[1]);
   if (target == nullptr) return Complain(absl::StrCat("there is no target ", arguments[1]));
