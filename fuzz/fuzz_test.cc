@@ -8,6 +8,8 @@
 #include <string>
 #include <vector>
 
+#include "absl/strings/str_cat.h"
+#include "fuzz/corpus_file.h"
 #include "fuzz/input.h"
 #include "fuzz/seeds.h"
 #include "fuzz/target.h"
@@ -49,6 +51,23 @@ TEST_P(FuzzTest, SeedsAreInputsAndFindNothing) {
     const std::optional<Find> find = target_->Run(seed.bytes);
     EXPECT_TRUE(target_->valid()) << seed.name;
     EXPECT_FALSE(find) << seed.name << ": " << find->signature << "\n" << find->text << find->yaml;
+  }
+}
+
+// What fuzzing has reached, and what has shown defects that are no more.
+TEST_P(FuzzTest, KeptInputsFindNothing) {
+  for (const char* kind : {"corpus", "finds"}) {
+    const std::string path = absl::StrCat("fuzz/corpora/", GetParam().name, ".", kind);
+    const absl::StatusOr<std::vector<std::vector<std::byte>>> inputs = ReadCorpusFile(path);
+    if (absl::IsNotFound(inputs.status()) && kind == std::string_view("finds")) continue;
+    ASSERT_TRUE(inputs.ok()) << inputs.status();
+    EXPECT_FALSE(inputs->empty()) << path;
+    for (size_t i = 0; i < inputs->size(); ++i) {
+      const std::optional<Find> find = target_->Run((*inputs)[i]);
+      EXPECT_TRUE(target_->valid()) << path << ", input " << i;
+      EXPECT_FALSE(find) << path << ", input " << i << ": " << find->signature << "\n"
+                         << find->text << find->yaml;
+    }
   }
 }
 

@@ -13,7 +13,9 @@
 #include <vector>
 
 #include "absl/strings/str_cat.h"
+#include "absl/strings/str_format.h"
 #include "core/vmx/exit_reason.h"
+#include "fuzz/corpus_file.h"
 #include "fuzz/input.h"
 #include "fuzz/reached_layout.h"
 #include "fuzz/seeds.h"
@@ -62,13 +64,55 @@ int Layout() {
   return 0;
 }
 
-int Seeds(const TargetInformation& target, const std::string& suites, const std::string& out) {
-  const absl::StatusOr<std::vector<Seed>> seeds = SeedsOf(target, suites);
+// Writes those of the suites and those of the corpora, each input as a file.
+int Seeds(const TargetInformation& target, const std::string& suites, const std::string& corpora,
+          const std::string& out) {
+  absl::StatusOr<std::vector<Seed>> seeds = SeedsOf(target, suites);
   if (!seeds.ok()) return Complain(std::string(seeds.status().message()));
+  for (const char* kind : {"corpus", "finds"}) {
+    const absl::StatusOr<std::vector<std::vector<std::byte>>> inputs =
+        ReadCorpusFile(absl::StrCat(corpora, "/", target.name, ".", kind));
+    if (absl::IsNotFound(inputs.status())) continue;
+    if (!inputs.ok()) return Complain(std::string(inputs.status().message()));
+    for (size_t i = 0; i < inputs->size(); ++i) {
+      seeds->push_back({absl::StrFormat("%s-%04u", kind, i), (*inputs)[i]});
+    }
+  }
   for (const Seed& seed : *seeds) {
     const std::string path = absl::StrCat(out, "/", seed.name);
     if (!Write(path, seed.bytes)) return Complain(absl::StrCat(path, ": ", std::strerror(errno)));
   }
+  return 0;
+}
+
+std::string ReadFile(const std::filesystem::path& path) {
+  std::ifstream file(path, std::ios::binary);
+  return {std::istreambuf_iterator<char>(file), std::istreambuf_iterator<char>()};
+}
+
+// Makes one file of the directory's inputs. What is no input, or shows something that must not be,
+// is left out.
+int Pack(const TargetInformation& target, const std::string& directory, const std::string& out) {
+  std::vector<std::vector<std::byte>> inputs;
+  const std::unique_ptr<Target> machine = MakeTarget(target);
+  std::error_code error;
+  for (const auto& entry : std::filesystem::directory_iterator(directory, error)) {
+    if (!entry.is_regular_file()) continue;
+    const std::string text = ReadFile(entry.path());
+    const auto bytes = std::as_bytes(std::span(text));
+    const std::optional<Find> find = machine->Run(bytes);
+    if (find || !machine->valid() || bytes.size() > target.max_bytes) {
+      std::printf("%s: left out: %s\n", entry.path().c_str(),
+                  find ? find->signature.c_str() : "no input");
+      continue;
+    }
+    inputs.emplace_back(bytes.begin(), bytes.end());
+  }
+  if (error) return Complain(absl::StrCat(directory, ": ", error.message()));
+  const absl::Status written = WriteCorpusFile(
+      out, absl::StrCat("Inputs of the fuzz target ", target.name, ", one a line in base64."),
+      inputs);
+  if (!written.ok()) return Complain(std::string(written.message()));
   return 0;
 }
 
@@ -80,8 +124,7 @@ int Damaged(const TargetInformation& target, const std::string& directory) {
   for (const auto& entry : std::filesystem::directory_iterator(directory, error)) {
     if (!entry.is_regular_file()) continue;
     const std::string path = entry.path().string();
-    std::ifstream file(path, std::ios::binary);
-    const std::string text{std::istreambuf_iterator<char>(file), std::istreambuf_iterator<char>()};
+    const std::string text = ReadFile(path);
     InputReader reader(target);
     const char* why = "";
     if (text.size() > target.max_bytes) {
@@ -125,8 +168,8 @@ int Check(const TargetInformation& target, const std::string& path, const std::s
 
 int Main(const std::vector<std::string>& arguments) {
   constexpr char kHelp[] =
-      "usage: fuzz_tool list | names | layout | dictionary TARGET | seeds TARGET SUITES DIRECTORY "
-      "|\n"
+      "usage: fuzz_tool list | names | layout | dictionary TARGET |\n"
+      "       seeds TARGET SUITES CORPORA DIRECTORY | pack TARGET DIRECTORY CORPUS |\n"
       "       damaged TARGET DIRECTORY | check TARGET INPUT [PROGRAM]   (the program goes to "
       "PROGRAM.yaml)";
   if (arguments.empty()) return Complain(kHelp);
@@ -142,8 +185,9 @@ int Main(const std::vector<std::string>& arguments) {
     return 0;
   }
   if (command == "damaged" && arguments.size() == 3) return Damaged(*target, arguments[2]);
-  if (command == "seeds" && arguments.size() == 4) {
-    return Seeds(*target, arguments[2], arguments[3]);
+  if (command == "pack" && arguments.size() == 4) return Pack(*target, arguments[2], arguments[3]);
+  if (command == "seeds" && arguments.size() == 5) {
+    return Seeds(*target, arguments[2], arguments[3], arguments[4]);
   }
   if (command == "check" && (arguments.size() == 3 || arguments.size() == 4)) {
     return Check(*target, arguments[2], arguments.size() == 4 ? arguments[3] : "");

@@ -6,8 +6,9 @@ import os
 import re
 import signal
 import subprocess
+import time
 
-STATUS = re.compile(r"cov: (\d+) ft: (\d+) corp: (\d+)/(\S+)")
+STATUS = re.compile(r"(?:cov: (\d+) )?ft: (\d+) corp: (\d+)/(\S+)")
 PCS = re.compile(r"Loaded 1 PC tables \((\d+) PCs\)")
 EXECUTED = re.compile(r"stat::number_of_executed_units: (\d+)")
 # libFuzzer's own status of a process that SIGINT ended.
@@ -50,7 +51,7 @@ class Job:
     def __init__(self, program, target, files, arguments, prefix=()):
         """`arguments` are libFuzzer's; `prefix` comes before the command: nice, say."""
         self.files = files
-        self.explained = False
+        self.explained, self.used = False, 0
         command = [*prefix, program, f"-artifact_prefix={files.finds}/crash-", *arguments]
         self.output = open(files.log, "wb")
         # A Ctrl-C is the script's to handle: it asks the processes to end.
@@ -63,10 +64,16 @@ class Job:
             return file.read()
 
     def running(self):
-        return self.process.poll() is None
+        """Notes what the process has used when it has ended."""
+        if self.process.returncode is None:
+            pid, status, usage = os.wait4(self.process.pid, os.WNOHANG)
+            if pid:
+                self.process.returncode = os.waitstatus_to_exitcode(status)
+                self.used = usage.ru_utime + usage.ru_stime
+        return self.process.returncode is None
 
     def crashed(self):
-        return self.process.poll() not in (None, 0, INTERRUPTED)
+        return not self.running() and self.process.returncode not in (0, INTERRUPTED)
 
     def is_fuzzers_word(self):
         """Whether what ended it is something that libFuzzer or a sanitizer tells."""
@@ -83,7 +90,7 @@ class Job:
         last = None
         for last in STATUS.finditer(text):
             pass
-        return (int(last[1]) if last else 0, int(last[3]) if last else 0,
+        return (int(last[1] or 0) if last else 0, int(last[3]) if last else 0,
                 int(pcs[1]) if pcs else 0)
 
     def memory(self):
@@ -95,11 +102,10 @@ class Job:
             return 0
 
     def cpu_seconds(self):
-        try:
-            with open(f"/proc/{self.process.pid}/stat", encoding="ascii", errors="replace") as file:
-                words = file.read().rsplit(")", 1)[1].split()
-        except (OSError, IndexError):
-            return 0
+        if not self.running():
+            return self.used
+        with open(f"/proc/{self.process.pid}/stat", encoding="ascii", errors="replace") as file:
+            words = file.read().rsplit(")", 1)[1].split()
         return (int(words[11]) + int(words[12])) / os.sysconf("SC_CLK_TCK")
 
     def interrupt(self):
@@ -108,9 +114,9 @@ class Job:
 
     def end(self):
         self.interrupt()
-        try:
-            self.process.wait(timeout=20)
-        except subprocess.TimeoutExpired:
-            self.process.kill()
-            self.process.wait()
+        deadline = time.monotonic() + 20
+        while self.running():
+            if time.monotonic() > deadline:
+                self.process.kill()
+            time.sleep(0.01)
         self.output.close()

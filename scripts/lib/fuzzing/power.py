@@ -92,7 +92,7 @@ class Trial:
         while True:
             ended = not any(job.running() for job in jobs)
             for job in jobs:
-                seconds = max(job.seconds, job.cpu_seconds())
+                seconds = job.cpu_seconds()
                 self.spent += seconds - job.seconds
                 job.seconds = seconds
             for job in jobs:

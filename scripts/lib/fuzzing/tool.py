@@ -8,6 +8,9 @@ from lib.bazel import ROOT
 from lib.problem import Problem
 
 
+CORPORA = "fuzz/corpora"
+
+
 @dataclasses.dataclass(frozen=True)
 class Target:
     name: str
@@ -44,7 +47,11 @@ class Tool:
         return self.run("dictionary", target.name)
 
     def write_seeds(self, target, folder):
-        self.run("seeds", target.name, "lhv/suites", folder)
+        self.run("seeds", target.name, "lhv/suites", CORPORA, folder)
+
+    def pack(self, target, folder, path):
+        """Makes one file of a folder of inputs; what it says about those that it leaves out."""
+        return self.run("pack", target.name, folder, path).strip().splitlines()
 
     def damaged(self, target, folder):
         """What is wrong with files of the folder that are no inputs."""
