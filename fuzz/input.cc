@@ -38,7 +38,7 @@ constexpr TargetInformation kTargets[] = {
      "injected events, interrupts and NMIs arrive where and when they would on a processor",
      InputForm::kBehindEntry, 1024, 16, 2, 6, 16},
     {"program", "a guest program sees the same on the core as on a processor, on two CPUs too",
-     InputForm::kWholeProgram, 8192, 256, 6, 32, 256},
+     InputForm::kWholeProgram, 32768, 256, 6, 32, 256},
     {"schedule", "no schedule of CPUs and NMIs makes correct code fail", InputForm::kSchedule,
      1024},
     {"assembler", "any file is a program or an error that names place and rule", InputForm::kText,

@@ -11,6 +11,7 @@
 #include "core/vmx/vmcs_field.h"
 #include "core/x86/address.h"
 #include "core/x86/msr.h"
+#include "fuzz/bitmap_mutations.h"
 #include "fuzz/own_part.h"
 #include "fuzz/topical_mutations.h"
 #include "fuzz/vmcs12_rounding.h"
@@ -249,6 +250,7 @@ void ProgramMutator::MutateOnce(lhv::GuestProgram& own, Random& random,
   const std::string_view name = target_.name;
   if (name == "msr_list" && !random.OneIn(4)) return MutateMsrList(cpu, random, mutate_bytes);
   if (name == "ept12" && random.OneIn(2)) return MutateEpt(cpu, random);
+  if (name == "exit_route" && random.OneIn(4)) return MutateBitmap(cpu, random);
   switch (random.Below(8)) {
     case 0: {
       const lhv::GuestProgram& from = Some(random);

@@ -191,8 +191,19 @@ void MutateMsrList(CpuProgram& cpu, Random& random, const ByteMutator& mutate_by
                               ? address.value
                               : address.value - lhv::WindowOf(0);
   if (random.OneIn(16)) {
-    address.value = random.OneIn(2) ? address.value ^ random.Bit(40)
-                                    : list.place + kPageSize - random.Below(4) * 16;
+    // Beyond a page, and at the end of what physical addresses there can be.
+    switch (random.Below(4)) {
+      case 0:
+        address.value = list.place + kPageSize - random.Below(4) * sizeof(MsrListEntry);
+        break;
+      case 1:
+        address.flags &= static_cast<uint16_t>(~lhv::kValueIsWindowOffset);
+        address.value = (uint64_t{1} << random.Between(32, 52)) - random.Below(4) * 16;
+        break;
+      default:
+        address.value ^= random.Bit(40);
+        break;
+    }
     return;
   }
   Operation& count = WriteOf(cpu, list.count, lhv::Vmwrite(list.count, 1));
