@@ -85,7 +85,17 @@ std::optional<BenchDifference> CompareProcessors(const ProcessorState& a, const 
     const sim::SegmentState& y = b.switched.*segment;
     const bool is_same = level == 2 ? std::memcmp(&x, &y, sizeof x) == 0
                                     : x.selector == y.selector && x.base == y.base;
-    if (!is_same) return differ("a segment register", x.base, y.base);
+    if (is_same) continue;
+    // That one an L1 can read at once.
+    if (level != 2 && x.base != y.base && segment == &sim::SwitchedRegisters::fs) {
+      return BenchDifference{BenchDifference::What::kMsr, Index(Msr::IA32_FS_BASE), x.base, y.base,
+                             ""};
+    }
+    if (level != 2 && x.base != y.base && segment == &sim::SwitchedRegisters::gs) {
+      return BenchDifference{BenchDifference::What::kMsr, Index(Msr::IA32_GS_BASE), x.base, y.base,
+                             ""};
+    }
+    return differ("a segment register", x.base, y.base);
   }
   if (a.io_ports != b.io_ports) return differ("the I/O ports", 0, 0);
   return std::nullopt;
