@@ -23,10 +23,13 @@ def say(text):
 class Campaign:
     """The folder of a target holds its corpus, its finds, and what is made for the processes."""
 
-    def __init__(self, target, program, tool, corpus, seconds=0, seed=1, stop_at_find=False):
-        """`seconds` 0: until it is ended."""
+    def __init__(self, target, program, tool, corpus, seconds=0, seed=1, executions=0,
+                 stop_at_find=False):
+        """Until `seconds` are over, or each process has made that many executions beside those of the
+        inputs that it begins with. 0: until it is ended."""
         self.target, self.program, self.tool = target, program, tool
-        self.seconds, self.seed, self.stop_at_find = seconds, seed, stop_at_find
+        self.seconds, self.seed, self.executions = seconds, seed, executions
+        self.stop_at_find = stop_at_find
         self.folder = os.path.join(corpus, target.name)
         self.finds = os.path.join(self.folder, "finds")
         self.inputs = os.path.join(self.folder, "corpus")
@@ -63,6 +66,9 @@ class Campaign:
             if left < 1:
                 return
             arguments.append(f"-max_total_time={left}")
+        if self.executions:
+            given = sum(len(os.listdir(folder)) for folder in self.corpora())
+            arguments.append(f"-runs={given + self.executions}")
         self.jobs.append(Job(self.program, self.target,
                              Files(self.finds, f"{self.files}/reached-{number}",
                                    f"{self.files}/log-{number}"), arguments))
