@@ -104,7 +104,7 @@ class Trial:
             time.sleep(0.05)
 
     def look(self, job):
-        """What is new among its finds, and not in the correct program too."""
+        """What is new among its finds, by itself too, and not in the correct program."""
         for name in sorted(os.listdir(job.files.finds)):
             path = os.path.join(job.files.finds, name)
             if name.endswith(NO_FIND) or path in self.looked_at:
@@ -113,7 +113,8 @@ class Trial:
             if not text and (not name.startswith("crash-") or job.running()):
                 continue  # it is being written
             self.looked_at.add(path)
-            if not is_found(job.target, self.planter.program, path):
+            if (is_found(job.target, self.program, path)
+                    and not is_found(job.target, self.planter.program, path)):
                 return text[0] if text else self.ending(job)
         return None
 
