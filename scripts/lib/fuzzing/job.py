@@ -51,7 +51,7 @@ class Job:
     def __init__(self, program, target, files, arguments, prefix=()):
         """`arguments` are libFuzzer's; `prefix` comes before the command: nice, say."""
         self.files = files
-        self.explained, self.used = False, 0
+        self.explained, self.used, self.peak = False, 0, 0
         command = [*prefix, program, f"-artifact_prefix={files.finds}/crash-", *arguments]
         self.output = open(files.log, "wb")
         # A Ctrl-C is the script's to handle: it asks the processes to end.
@@ -70,6 +70,7 @@ class Job:
             if pid:
                 self.process.returncode = os.waitstatus_to_exitcode(status)
                 self.used = usage.ru_utime + usage.ru_stime
+                self.peak = usage.ru_maxrss * 1024
         return self.process.returncode is None
 
     def crashed(self):
@@ -94,12 +95,11 @@ class Job:
                 int(pcs[1]) if pcs else 0)
 
     def memory(self):
-        """Bytes resident now."""
-        try:
-            with open(f"/proc/{self.process.pid}/statm", encoding="ascii") as file:
-                return int(file.read().split()[1]) * os.sysconf("SC_PAGE_SIZE")
-        except (OSError, IndexError):
-            return 0
+        """Bytes resident now; the most that there ever were, when it has ended."""
+        if not self.running():
+            return self.peak
+        with open(f"/proc/{self.process.pid}/statm", encoding="ascii") as file:
+            return int(file.read().split()[1]) * os.sysconf("SC_PAGE_SIZE")
 
     def cpu_seconds(self):
         if not self.running():
