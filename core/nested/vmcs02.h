@@ -28,6 +28,10 @@ bool HasTranslatedAddresses(const VmcsImage& vmcs12);
 // Guest State".
 void SaveGuestStateToVmcs12(Vcpu& vcpu);
 
+// Whether VMCS02 still holds something for VMCS12 (vmcs12.h) that the next exit will not save: it is
+// lost if L2 runs before CompleteVmcs12().
+bool Vmcs02HoldsUnsavedState(const Vcpu& vcpu);
+
 // VMCS12's guest state is as L1 wrote it, whatever a VM entry that failed has put into VMCS02.
 void KeepGuestStateOfVmcs12(Vcpu& vcpu);
 

@@ -55,16 +55,21 @@ constexpr SavedRegister kSavedRegisters[] = {
     {VmExit::kSaveIa32Efer, {VmcsField::kGuestIa32Efer}},
 };
 
+FieldSet Unsaved(const VmcsImage& vmcs12) {
+  FieldSet unsaved;
+  for (const SavedRegister& row : kSavedRegisters) {
+    if (!HasExit(vmcs12, row.save)) unsaved |= row.fields;
+  }
+  return unsaved;
+}
+
 }  // namespace
 
 void SaveGuestStateToVmcs12(Vcpu& vcpu) {
   VcpuState& state = vcpu.state;
   VmcsImage& vmcs12 = state.vmcs12;
   Vmcs& vmcs = vcpu.ports.vmcs;
-  FieldSet unsaved;
-  for (const SavedRegister& row : kSavedRegisters) {
-    if (!HasExit(vmcs12, row.save)) unsaved |= row.fields;
-  }
+  const FieldSet unsaved = Unsaved(vmcs12);
   const FieldSet saved = kGuestState - kNotSavedHere - unsaved;
   state.vmcs12_stale = {};
   saved.ForEach([&](VmcsField field) {
@@ -86,6 +91,10 @@ void SaveGuestStateToVmcs12(Vcpu& vcpu) {
   SavePdptesToVmcs12(vcpu);
   vmcs12.Set<VmcsField::kVmEntryInterruptionInformation>(
       vmcs12.Get<VmcsField::kVmEntryInterruptionInformation>() & ~InterruptionInformation::kValid);
+}
+
+bool Vmcs02HoldsUnsavedState(const Vcpu& vcpu) {
+  return vcpu.state.vmcs12_stale.Intersects(Unsaved(vcpu.state.vmcs12));
 }
 
 void KeepGuestStateOfVmcs12(Vcpu& vcpu) {
