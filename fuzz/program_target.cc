@@ -259,8 +259,8 @@ std::optional<Find> ProgramTarget::JudgeWhole(const lhv::GuestProgram& program) 
               sim::ProgramYaml(named)};
 }
 
-// The format of the data in a VMCS region is not architectural, so that a program that reads or
-// writes some has no one right log. (nvmx's own generator leaves them alone.)
+// The format of the data in a VMCS region is not architectural, so that a program that reads
+// some has no one right log. (nvmx's own generator leaves them alone.)
 bool ProgramTarget::IsAboutVmcsData(const lhv::GuestProgram& program) const {
   if (!comparison_.difference) return false;
   const sim::Difference& difference = *comparison_.difference;
@@ -287,19 +287,6 @@ bool ProgramTarget::IsAboutVmcsData(const lhv::GuestProgram& program) const {
     if (*seen && (*seen)->kind == ObservationKind::kMemoryValue &&
         regions.count(PageBase((*seen)->selector)) != 0) {
       return true;
-    }
-  }
-  for (const std::vector<Operation>* code : {&cpu.l1, &cpu.l2}) {
-    for (const Operation& operation : *code) {
-      if (operation.kind != OperationKind::kWriteMemory) continue;
-      const bool is_offset = (operation.flags & lhv::kValueIsWindowOffset) != 0;
-      const uint64_t address = operation.value + (is_offset ? lhv::WindowOf(difference.cpu) : 0);
-      // The revision identifier and the abort indicator are anybody's.
-      constexpr uint64_t kHeader = 8;
-      if (regions.count(PageBase(address)) != 0 &&
-          PageOffset(address) + operation.selector > kHeader) {
-        return true;
-      }
     }
   }
   return false;

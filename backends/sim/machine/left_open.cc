@@ -15,6 +15,8 @@ const char* Name(LeftOpen kind) {
       return "a paging structure of L2's lies in the APIC-access page";
     case LeftOpen::kRegionOfActiveVmcsWritten:
       return "the region of an active VMCS is written";
+    case LeftOpen::kVmcsNotInitialized:
+      return "a VMCS that VMCLEAR has not initialized becomes active";
   }
   return "?";
 }
@@ -32,8 +34,22 @@ void LeftOpenWatch::PagingFlagSet(uint64_t physical) {
   Written(physical);
 }
 
+void LeftOpenWatch::VmcsActivated(uint64_t region) {
+  if (!initialized_.contains(region)) Note(LeftOpen::kVmcsNotInitialized);
+  active_.insert(region);
+}
+
+void LeftOpenWatch::VmcsCleared(uint64_t region) {
+  active_.erase(region);
+  initialized_.insert(region);
+}
+
 void LeftOpenWatch::Written(uint64_t physical) {
-  if (active_.contains(PageBase(physical))) Note(LeftOpen::kRegionOfActiveVmcsWritten);
+  // The revision identifier and the abort indicator are software's.
+  constexpr uint64_t kHeaderBytes = 8;
+  const uint64_t page = PageBase(physical);
+  if (active_.contains(page)) Note(LeftOpen::kRegionOfActiveVmcsWritten);
+  if (PageOffset(physical) >= kHeaderBytes) initialized_.erase(page);
 }
 
 }  // namespace nvmx::sim

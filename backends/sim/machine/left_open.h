@@ -23,6 +23,9 @@ enum class LeftOpen : uint8_t {
   // A program has written into the region of a VMCS that is active. SDM Vol. 3C, 25.11.1 "Software
   // Use of Virtual-Machine Control Structures".
   kRegionOfActiveVmcsWritten,
+  // VMPTRLD or a VMCS link pointer names a region that VMCLEAR has not initialized, or whose data a
+  // program has written since. SDM Vol. 3C, 25.11.3 "Initializing a VMCS".
+  kVmcsNotInitialized,
 };
 
 // A short description.
@@ -41,8 +44,8 @@ class LeftOpenWatch {
   // or has found such an entry in the APIC-access page.
   void PagingEntryInApicAccessPage() { Note(LeftOpen::kPagingStructureInApicAccessPage); }
   // The VMCS of the region at that address has become active, or inactive.
-  void VmcsActivated(uint64_t region) { active_.insert(region); }
-  void VmcsCleared(uint64_t region) { active_.erase(region); }
+  void VmcsActivated(uint64_t region);
+  void VmcsCleared(uint64_t region);
   // An instruction has written memory, within a page.
   void Written(uint64_t physical);
 
@@ -53,7 +56,7 @@ class LeftOpenWatch {
 
   LeftOpen first_ = LeftOpen::kNothing;
   // By the addresses of their pages.
-  std::set<uint64_t> ept_tables_, flagged_, active_;
+  std::set<uint64_t> ept_tables_, flagged_, active_, initialized_;
 };
 
 }  // namespace nvmx::sim

@@ -78,6 +78,23 @@ TEST(LeftOpenTest, ARegionThatVmclearHasReleasedMayBeWritten) {
   EXPECT_EQ(result.left_open, LeftOpen::kNothing);
 }
 
+TEST(LeftOpenTest, AVmcsThatVmclearHasNotInitialized) {
+  const std::string load = "      - initialize_vmx_region: other\n      - vmptrld: other\n";
+  EXPECT_EQ(RunOnReference(load, "      - vmcall\n").left_open, LeftOpen::kVmcsNotInitialized);
+  EXPECT_EQ(RunOnReference("      - vmclear: other\n" + load, "      - vmcall\n").left_open,
+            LeftOpen::kNothing);
+}
+
+TEST(LeftOpenTest, AVmcsWhoseDataIsWrittenAfterVmclear) {
+  EXPECT_EQ(
+      RunOnReference("      - initialize_vmx_region: other\n      - vmclear: other\n"
+                     "      - write_memory: {address_of: other, offset: 64, width: 8, value: 1}\n"
+                     "      - vmptrld: other\n",
+                     "      - vmcall\n")
+          .left_open,
+      LeftOpen::kVmcsNotInitialized);
+}
+
 TEST(LeftOpenTest, TheNextRunBeginsWithNothing) {
   NativeMachine machine(1, TlbPolicy::kEvictAtOnce);
   const auto run = [&](const std::string& operation) {
