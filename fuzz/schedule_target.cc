@@ -2,7 +2,6 @@
 #include "fuzz/schedule_target.h"
 
 #include <algorithm>
-#include <cstdlib>
 #include <string>
 #include <utility>
 
@@ -16,12 +15,6 @@ namespace {
 
 class ScheduleTarget final : public Target {
  public:
-  // NVMX_FUZZ_VARIANT puts a historical order in place of the correct one: to see that it is found.
-  ScheduleTarget() {
-    const char* variant = std::getenv("NVMX_FUZZ_VARIANT");
-    scenarios_ = Scenarios(variant == nullptr ? "" : variant);
-  }
-
   uint64_t Digest() const override { return digest_; }
 
   std::vector<std::byte> Mutate(std::span<const std::byte> bytes, Random& random,
@@ -33,7 +26,7 @@ class ScheduleTarget final : public Target {
   std::optional<Find> RunInput(std::span<const std::byte> bytes) override;
   Find FindOf(const ScheduleRun& run) const;
 
-  std::vector<FuzzedScenario> scenarios_;
+  std::vector<FuzzedScenario> scenarios_ = Scenarios();
   ScheduleRun run_;
   uint64_t digest_ = 0;
 };
