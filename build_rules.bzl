@@ -2,6 +2,9 @@
 """The C++ rules of this project: one set of compiler options for everything.
 
 nvmx_core_library   freestanding code: builds hosted and on bare metal, so no exceptions and no RTTI
+nvmx_bare_metal_library
+                    code that runs on a bare machine only; built through the multiboot_image that it is
+                    part of (//third_party/bare_metal:toolchain.bzl)
 nvmx_cc_library     hosted code
 nvmx_cc_test        GoogleTest tests; gtest, gmock and main come with it
 nvmx_cc_binary      programs
@@ -38,6 +41,15 @@ def nvmx_core_library(name, copts = [], **kwargs):
         name = name,
         copts = _CORE_COPTS + copts,
         linkstatic = True,
+        **kwargs
+    )
+
+def nvmx_bare_metal_library(name, copts = [], **kwargs):
+    native.cc_library(
+        name = name,
+        copts = _CORE_COPTS + copts,
+        linkstatic = True,
+        tags = ["manual"],
         **kwargs
     )
 

@@ -1,0 +1,120 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "backends/vmx-hw/machine/acpi.h"
+
+#include <cstring>
+#include <optional>
+#include <string_view>
+
+namespace nvmx::metal {
+namespace {
+
+// Where the RSDP can be on a machine with BIOS: the first KByte of the EBDA, whose segment is at
+// 40EH, and E0000H to FFFFFH; at a multiple of 16.
+constexpr uint64_t kEbdaSegmentAddress = 0x40E;
+constexpr uint64_t kEbdaBytes = 1024;
+constexpr uint64_t kBiosBegin = 0xE0000;
+constexpr uint64_t kBiosEnd = 0x100000;
+constexpr uint64_t kRsdpAlignment = 16;
+constexpr std::string_view kRsdpSignature = "RSD PTR ";
+constexpr size_t kRsdpChecked = 20;
+constexpr uint64_t kRsdpRevision = 15;
+constexpr uint64_t kRsdpRsdt = 16;
+constexpr uint64_t kRsdpXsdt = 24;
+
+constexpr uint64_t kTableLength = 4;
+constexpr uint32_t kTableHeader = 36;
+
+constexpr uint64_t kMadtEntries = 44;
+constexpr uint8_t kLocalApic = 0;
+constexpr uint8_t kLocalX2apic = 9;
+constexpr uint32_t kEnabled = 1;
+
+bool HasText(const PhysicalMemory& memory, uint64_t address, std::string_view text) {
+  const std::byte* at = memory.At(address, text.size());
+  return at != nullptr && std::memcmp(at, text.data(), text.size()) == 0;
+}
+
+bool SumIsZero(const PhysicalMemory& memory, uint64_t address, size_t bytes) {
+  const std::byte* at = memory.At(address, bytes);
+  if (at == nullptr) return false;
+  unsigned sum = 0;
+  for (size_t i = 0; i < bytes; ++i) sum += std::to_integer<unsigned>(at[i]);
+  return (sum & 0xFF) == 0;
+}
+
+std::optional<uint64_t> FindRsdpIn(const PhysicalMemory& memory, uint64_t begin, uint64_t end) {
+  for (uint64_t at = begin; at + kRsdpChecked <= end; at += kRsdpAlignment) {
+    if (HasText(memory, at, kRsdpSignature) && SumIsZero(memory, at, kRsdpChecked)) return at;
+  }
+  return std::nullopt;
+}
+
+std::optional<uint64_t> FindRsdp(const PhysicalMemory& memory) {
+  const uint64_t ebda = uint64_t{memory.Read<uint16_t>(kEbdaSegmentAddress).value_or(0)} << 4;
+  if (ebda != 0) {
+    if (const auto rsdp = FindRsdpIn(memory, ebda, ebda + kEbdaBytes)) return rsdp;
+  }
+  return FindRsdpIn(memory, kBiosBegin, kBiosEnd);
+}
+
+// The length of the table, all of which can be read, or nothing.
+std::optional<uint32_t> CheckedLength(const PhysicalMemory& memory, uint64_t table) {
+  const auto length = memory.Read<uint32_t>(table + kTableLength);
+  if (!length || *length < kTableHeader || !SumIsZero(memory, table, *length)) return std::nullopt;
+  return length;
+}
+
+template <typename Pointer>
+std::optional<uint64_t> FindMadtIn(const PhysicalMemory& memory, uint64_t root) {
+  const auto length = CheckedLength(memory, root);
+  if (!length) return std::nullopt;
+  for (uint64_t at = kTableHeader; at + sizeof(Pointer) <= *length; at += sizeof(Pointer)) {
+    const uint64_t table = memory.Read<Pointer>(root + at).value_or(0);
+    if (HasText(memory, table, "APIC")) return table;
+  }
+  return std::nullopt;
+}
+
+std::optional<uint64_t> FindMadt(const PhysicalMemory& memory) {
+  const auto rsdp = FindRsdp(memory);
+  if (!rsdp) return std::nullopt;
+  const uint64_t xsdt = memory.Read<uint64_t>(*rsdp + kRsdpXsdt).value_or(0);
+  if (memory.Read<uint8_t>(*rsdp + kRsdpRevision).value_or(0) >= 2 && xsdt != 0) {
+    if (const auto madt = FindMadtIn<uint64_t>(memory, xsdt)) return madt;
+  }
+  return FindMadtIn<uint32_t>(memory, memory.Read<uint32_t>(*rsdp + kRsdpRsdt).value_or(0));
+}
+
+// The APIC id of an enabled CPU that an entry of the MADT describes.
+std::optional<uint32_t> ApicIdOf(const PhysicalMemory& memory, uint64_t entry) {
+  const uint8_t type = memory.Read<uint8_t>(entry).value_or(0xFF);
+  if (type == kLocalApic && (memory.Read<uint32_t>(entry + 4).value_or(0) & kEnabled) != 0) {
+    return memory.Read<uint8_t>(entry + 3);
+  }
+  if (type == kLocalX2apic && (memory.Read<uint32_t>(entry + 8).value_or(0) & kEnabled) != 0) {
+    return memory.Read<uint32_t>(entry + 4);
+  }
+  return std::nullopt;
+}
+
+}  // namespace
+
+ApicIds FindApicIds(const PhysicalMemory& memory) {
+  ApicIds ids;
+  const auto madt = FindMadt(memory);
+  if (!madt) return ids;
+  const auto length = CheckedLength(memory, *madt);
+  if (!length) return ids;
+  for (uint64_t at = kMadtEntries; at + 2 <= *length;) {
+    const uint8_t size = memory.Read<uint8_t>(*madt + at + 1).value_or(0);
+    if (size < 2 || at + size > *length) break;
+    if (const auto id = ApicIdOf(memory, *madt + at)) {
+      if (ids.found < ApicIds::kMost) ids.kept[ids.found] = *id;
+      ++ids.found;
+    }
+    at += size;
+  }
+  return ids;
+}
+
+}  // namespace nvmx::metal

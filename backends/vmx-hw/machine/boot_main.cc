@@ -1,0 +1,42 @@
+// SPDX-License-Identifier: Apache-2.0
+#include <cstdint>
+
+#include "backends/vmx-hw/machine/console.h"
+#include "backends/vmx-hw/machine/cpu_instructions.h"
+#include "backends/vmx-hw/machine/cpus.h"
+#include "backends/vmx-hw/machine/image_main.h"
+#include "backends/vmx-hw/machine/power.h"
+#include "backends/vmx-hw/machine/traps.h"
+
+extern "C" {
+extern const uint32_t boot_magic;
+extern const uint32_t boot_information_address;
+using Constructor = void (*)();
+extern const Constructor init_array_begin[];
+extern const Constructor init_array_end[];
+[[noreturn]] void BootMain();
+}
+
+namespace nvmx::metal {
+namespace {
+
+constinit BootInformation boot_information;
+
+}  // namespace
+
+extern "C" void BootMain() {
+  StartConsole();
+  CpuAt(0) = {&CpuAt(0), 0, Cpuid(1).ebx >> 24, nullptr};
+  LoadDescriptorTables(0);
+  for (const Constructor* constructor = init_array_begin; constructor != init_array_end;
+       ++constructor) {
+    (*constructor)();
+  }
+  if (boot_magic != kMultibootLoaderMagic) Stop("the boot loader does not follow Multiboot 1");
+  const BootInformationError error =
+      ReadBootInformation(LowMemory(), boot_information_address, boot_information);
+  if (error != BootInformationError::kNone) Stop(Describe(error));
+  ImageMain(boot_information);
+}
+
+}  // namespace nvmx::metal

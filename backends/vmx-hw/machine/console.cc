@@ -1,0 +1,100 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "backends/vmx-hw/machine/console.h"
+
+#include <cstddef>
+#include <cstdint>
+
+#include "backends/vmx-hw/machine/cpu_instructions.h"
+
+namespace nvmx::metal {
+namespace {
+
+// The registers of a 16550 UART.
+constexpr uint16_t kCom1 = 0x3F8;
+constexpr uint16_t kInterruptEnable = kCom1 + 1;
+constexpr uint16_t kFifoControl = kCom1 + 2;
+constexpr uint16_t kLineControl = kCom1 + 3;
+constexpr uint16_t kModemControl = kCom1 + 4;
+constexpr uint16_t kLineStatus = kCom1 + 5;
+constexpr uint8_t kDivisorLatchAccess = 0x80;
+constexpr uint8_t k8BitsNoParity = 0x03;
+constexpr uint8_t kFifosOnAndEmpty = 0x07;
+constexpr uint8_t kReadyAndRequestToSend = 0x03;
+constexpr uint8_t kTransmitterEmpty = 0x20;
+// A port that nobody answers reads so.
+constexpr uint8_t kNothingThere = 0xFF;
+// How often to look whether a character has left. At 115200 it takes 87 us, a look about 1 us.
+constexpr int kMostLooks = 100000;
+
+constexpr uintptr_t kScreen = 0xB8000;
+constexpr size_t kColumns = 80;
+constexpr size_t kRows = 25;
+constexpr uint16_t kGreyOnBlack = 0x0700;
+
+constinit bool started = false;
+constinit bool has_serial = false;
+constinit size_t row = 0;
+constinit size_t column = 0;
+
+volatile uint16_t& Cell(size_t at_row, size_t at_column) {
+  return reinterpret_cast<volatile uint16_t*>(kScreen)[at_row * kColumns + at_column];
+}
+
+void NewLine() {
+  column = 0;
+  if (++row < kRows) return;
+  row = kRows - 1;
+  for (size_t r = 0; r + 1 < kRows; ++r) {
+    for (size_t c = 0; c < kColumns; ++c) Cell(r, c) = Cell(r + 1, c);
+  }
+  for (size_t c = 0; c < kColumns; ++c) Cell(row, c) = kGreyOnBlack | ' ';
+}
+
+void PutOnScreen(char character) {
+  if (character == '\n') return NewLine();
+  Cell(row, column) = kGreyOnBlack | static_cast<uint8_t>(character);
+  if (++column == kColumns) NewLine();
+}
+
+void SendByte(char character) {
+  for (int look = 0; look < kMostLooks && (In8(kLineStatus) & kTransmitterEmpty) == 0; ++look) {
+    Pause();
+  }
+  Out8(kCom1, static_cast<uint8_t>(character));
+}
+
+}  // namespace
+
+void StartConsole() {
+  has_serial = In8(kLineStatus) != kNothingThere;
+  if (has_serial) {
+    Out8(kInterruptEnable, 0);
+    Out8(kLineControl, kDivisorLatchAccess);
+    Out8(kCom1, 1);  // divisor 1: 115200 baud
+    Out8(kCom1 + 1, 0);
+    Out8(kLineControl, k8BitsNoParity);
+    Out8(kFifoControl, kFifosOnAndEmpty);
+    Out8(kModemControl, kReadyAndRequestToSend);
+  }
+  for (size_t r = 0; r < kRows; ++r) {
+    for (size_t c = 0; c < kColumns; ++c) Cell(r, c) = kGreyOnBlack | ' ';
+  }
+  row = column = 0;
+  started = true;
+}
+
+void WriteSerial(std::string_view text) {
+  if (!started || !has_serial) return;
+  for (char c : text) {
+    if (c == '\n') SendByte('\r');
+    SendByte(c);
+  }
+}
+
+void Write(std::string_view text) {
+  if (!started) return;
+  WriteSerial(text);
+  for (char c : text) PutOnScreen(c);
+}
+
+}  // namespace nvmx::metal
