@@ -13,11 +13,11 @@ bool MemoryMap::Add(const MemoryRange& range) {
 }
 
 bool MemoryMap::IsRam(const AddressRange& range) const {
-  uint64_t covered = range.begin;
   for (const MemoryRange& r : Ranges()) {
     if (r.kind != MemoryKind::kRam && r.range.Overlaps(range)) return false;
   }
   // Ranges come in any order, and may touch or overlap.
+  uint64_t covered = range.begin;
   for (bool moved = true; moved && covered < range.end;) {
     moved = false;
     for (const MemoryRange& r : Ranges()) {

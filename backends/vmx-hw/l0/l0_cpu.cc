@@ -1,0 +1,153 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "backends/vmx-hw/l0/l0_cpu.h"
+
+#include "backends/vmx-hw/l0/enter_guest.h"
+#include "backends/vmx-hw/l0/vmx_instructions.h"
+#include "backends/vmx-hw/machine/console.h"
+#include "backends/vmx-hw/machine/cpu_instructions.h"
+#include "backends/vmx-hw/machine/power.h"
+#include "backends/vmx-hw/machine/multiboot.h"
+#include "core/nested/hypervisor.h"
+#include "core/nested/init_sipi.h"
+#include "core/nested/nested_paging.h"
+#include "core/nested/vmcs01.h"
+#include "core/vmx/exit_reason.h"
+#include "core/vmx/interruptibility.h"
+#include "core/x86/control_registers.h"
+#include "core/x86/general_register.h"
+
+namespace nvmx::metal {
+namespace {
+
+constexpr uint32_t kVmEntryFailure = uint32_t{1} << 31;
+
+uint64_t& RegisterOf(VcpuState& state, GeneralRegister which) {
+  return state.registers[static_cast<size_t>(which)];
+}
+
+}  // namespace
+
+L0Cpu::L0Cpu(const L0Shared& shared, CpuIndex index)
+    : shared_(shared),
+      index_(index),
+      vcpu_{ports(),
+            shared.system,
+            cells_,
+            state_,
+            shared.quiesce,
+            shared.choreography,
+            *this,
+            {{shared.layout.At<HostPage>(shared.layout.HostPagesOffset(index)),
+              L0Layout::kHostPages},
+             PhysicalAddress{shared.layout.PhysicalOf(shared.layout.HostPagesOffset(index))}}} {}
+
+void L0Cpu::StartL1At(const L1Start& start) {
+  // Multiboot Specification 0.6.96, 3.2 "Machine state".
+  constexpr uint64_t kFlatCode = 0xC09B;
+  constexpr uint64_t kFlatData = 0xC093;
+  constexpr uint64_t kFlatLimit = 0xFFFFFFFF;
+  constexpr VmcsField kSegments[][3] = {
+      {VmcsField::kGuestCsBase, VmcsField::kGuestCsLimit, VmcsField::kGuestCsAccessRights},
+      {VmcsField::kGuestSsBase, VmcsField::kGuestSsLimit, VmcsField::kGuestSsAccessRights},
+      {VmcsField::kGuestDsBase, VmcsField::kGuestDsLimit, VmcsField::kGuestDsAccessRights},
+      {VmcsField::kGuestEsBase, VmcsField::kGuestEsLimit, VmcsField::kGuestEsAccessRights},
+      {VmcsField::kGuestFsBase, VmcsField::kGuestFsLimit, VmcsField::kGuestFsAccessRights},
+      {VmcsField::kGuestGsBase, VmcsField::kGuestGsLimit, VmcsField::kGuestGsAccessRights},
+  };
+  uint64_t rights = kFlatCode;
+  for (const auto& segment : kSegments) {
+    Write(segment[0], 0);
+    Write(segment[1], kFlatLimit);
+    Write(segment[2], rights);
+    rights = kFlatData;
+  }
+  constexpr uint64_t kSelector = 0x10;
+  Write(VmcsField::kGuestCsSelector, kCodeSelector);
+  Write(VmcsField::kGuestSsSelector, kSelector);
+  Write(VmcsField::kGuestDsSelector, kSelector);
+  Write(VmcsField::kGuestEsSelector, kSelector);
+  WriteL1Cr0(vcpu_, Cr0::kPe | Cr0::kEt);
+  Write(VmcsField::kGuestRip, start.entry);
+  Write(VmcsField::kGuestActivityState, static_cast<uint64_t>(ActivityState::kActive));
+  RegisterOf(state_, GeneralRegister::kRax) = kMultibootLoaderMagic;
+  RegisterOf(state_, GeneralRegister::kRbx) = start.boot_information;
+}
+
+void L0Cpu::Run() {
+  BeginWaitForSipi(vcpu_);
+  LookAgainAtPendingNmis();
+  for (;;) {
+    if (ReadCr2() != state_.cr2) WriteCr2(state_.cr2);
+    bool& launched = launched_[static_cast<size_t>(current_)];
+    switch (EnterGuest(state_.registers.data(), launched ? 1 : 0, &nmi_mark_)) {
+      case kVmfail:
+        FailEntry("VMfail");
+      case kNmiBeforeEntry:
+        LookAgainAtPendingNmis();
+        continue;
+      case kGuestExited:
+        break;
+    }
+    launched = true;
+    state_.cr2 = ReadCr2();
+    // An NMI that comes from here on may come behind the last look.
+    nmi_mark_ = 0;
+    asm volatile("" : : : "memory");
+    const VmcsRole from = current_;
+    HandleVmExit(vcpu_, RawExit::FromHardware(from));
+    if (from == VmcsRole::kVmcs01) ReportShutdown();
+    CheckEntered();
+  }
+}
+
+void L0Cpu::LookAgainAtPendingNmis() {
+  nmi_mark_ = 0;
+  asm volatile("" : : : "memory");
+  FollowEpt01(vcpu_);
+  vcpu_.choreography.DeliverGuestNmi(vcpu_);
+}
+
+void L0Cpu::TakeNmiInRoot(TrapFrame& frame) {
+  nmi_mark_ = 1;
+  HandleHostNmi(vcpu_);
+  if (frame.rip >= reinterpret_cast<uintptr_t>(enter_guest_begin) &&
+      frame.rip < reinterpret_cast<uintptr_t>(enter_guest_end)) {
+    frame.rip = reinterpret_cast<uintptr_t>(&EnterGuestAgain);
+  }
+}
+
+void L0Cpu::FailEntry(const char* what) {
+  uint64_t error = 0;
+  Vmread(static_cast<uint32_t>(VmcsField::kVmInstructionError), error);
+  metal::Write(Text() << "L0: CPU " << index_ << ": VM entry of VMCS0" << 1 + static_cast<int>(current_)
+               << ": " << what << ", VM-instruction error " << error << "\n");
+  Panic("the processor refuses a VM entry of L0's");
+}
+
+// Once the exit is handled, for its reason is no business of anybody's before.
+void L0Cpu::CheckEntered() {
+  uint64_t reason = 0;
+  Vmread(static_cast<uint32_t>(VmcsField::kExitReason), reason);
+  if ((reason & kVmEntryFailure) == 0) return;
+  uint64_t qualification = 0;
+  Vmread(static_cast<uint32_t>(VmcsField::kExitQualification), qualification);
+  metal::Write(Text() << "L0: CPU " << index_ << ": VMCS0" << 1 + static_cast<int>(current_)
+               << ", exit reason " << Hex{reason} << ", qualification " << Hex{qualification}
+               << ", RIP " << Hex{Read(VmcsField::kGuestRip)} << ", activity "
+               << Read(VmcsField::kGuestActivityState) << "\n");
+  Panic("the processor refuses a guest state of L0's");
+}
+
+void L0Cpu::ReportShutdown() {
+  if (current_ != VmcsRole::kVmcs01) return;
+  if ((Read(VmcsField::kExitReason) & 0xFFFF) != static_cast<uint64_t>(ExitReason::kTripleFault)) {
+    return;
+  }
+  metal::Write(Text() << "L0: CPU " << index_ << " of L1 shuts down: triple fault, RIP "
+               << Hex{Read(VmcsField::kGuestRip)} << ", CR0 " << Hex{ReadL1Cr0(vcpu_)} << ", CR3 "
+               << Hex{Read(VmcsField::kGuestCr3)} << ", CR2 " << Hex{state_.cr2} << "\n");
+  // Nobody is left who could end the run.
+  if (index_ == 0) PowerOff(EndStatus::kFailed);
+}
+
+}  // namespace nvmx::metal

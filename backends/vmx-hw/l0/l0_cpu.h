@@ -1,0 +1,122 @@
+// SPDX-License-Identifier: Apache-2.0
+#ifndef NVMX_BACKENDS_VMX_HW_L0_L0_CPU_H_
+#define NVMX_BACKENDS_VMX_HW_L0_L0_CPU_H_
+
+#include <array>
+#include <cstddef>
+#include <cstdint>
+#include <optional>
+#include <span>
+
+#include "backends/vmx-hw/l0/ept01.h"
+#include "backends/vmx-hw/l0/l0_layout.h"
+#include "backends/vmx-hw/machine/memory_map.h"
+#include "backends/vmx-hw/machine/traps.h"
+#include "core/nested/choreography.h"
+#include "core/nested/embedder.h"
+#include "core/nested/vcpu.h"
+#include "core/smp/quiesce.h"
+#include "core/smp/system.h"
+
+namespace nvmx::metal {
+
+// What all CPUs of L0 share besides the core's System.
+struct L0Shared {
+  L0Layout& layout;
+  System& system;
+  Ept01& ept01;
+  const MemoryMap& l1_memory;  // without L0's
+  const QuiesceProtocol& quiesce;
+  const Choreography& choreography;
+  bool log_events;
+};
+
+// Where L1's boot CPU begins, in 32-bit protected mode as the Multiboot Specification says.
+struct L1Start {
+  uint32_t entry;
+  uint32_t boot_information;
+};
+
+// One CPU with the core as L0: the ports, over real instructions. Every method is called on the CPU
+// that it is.
+class L0Cpu final : private Cpu,
+                    private Vmcs,
+                    private GuestMemory,
+                    private Apic,
+                    private Clock,
+                    private Trace,
+                    private Embedder {
+ public:
+  L0Cpu(const L0Shared& shared, CpuIndex index);
+
+  // VMXON, both VMCSs, their host state and controls, and L1 in wait-for-SIPI; stops with a message
+  // if this CPU cannot.
+  void EnterVmxOperation(const Capabilities& hardware, const MtrrSettings& memory_types);
+  // L1 runs from there instead.
+  void StartL1At(const L1Start& start);
+  // Runs L1 for ever.
+  [[noreturn]] void Run();
+  // An NMI in root, from the handler.
+  void TakeNmiInRoot(TrapFrame& frame);
+
+ private:
+  Ports ports() { return {*this, *this, *this, *this, *this, *this}; }
+  void InitializeVmcs(VmcsRole role);
+  void WriteHostState();
+  void LookAgainAtPendingNmis();
+  [[noreturn]] void FailEntry(const char* what);
+  // An exit that cannot be: hardware refuses the guest state that it was entered with.
+  void CheckEntered();
+  void ReportShutdown();
+
+  // Cpu
+  CpuIndex Index() const override { return index_; }
+  std::optional<uint64_t> ReadMsr(uint32_t msr) override;
+  bool WriteMsr(uint32_t msr, uint64_t value) override;
+  CpuidRegisters Cpuid(uint32_t leaf, uint32_t subleaf) override;
+  void UnblockNmi() override;
+  void Invalidate(const Invalidation& invalidation) override;
+  void WriteXcr0(uint64_t value) override;
+  void BeforeSharedAccess(const SharedAccess&) override {}
+  void SpinUntil(const SpinCondition& condition) override;
+  // Vmcs
+  void MakeCurrent(VmcsRole role) override;
+  VmcsRole Current() const override { return current_; }
+  uint64_t Read(VmcsField field) override;
+  void Write(VmcsField field, uint64_t value) override;
+  // GuestMemory
+  bool Read(GuestPhysicalAddress address, std::span<std::byte> bytes) override;
+  bool Write(GuestPhysicalAddress address, std::span<const std::byte> bytes) override;
+  bool CompareExchange(GuestPhysicalAddress address, uint64_t expected, uint64_t desired) override;
+  bool IsBacked(GuestPhysicalAddress address, size_t bytes) const;
+  // Apic
+  void SendNmiToAllOthers() override;
+  void SendNmi(CpuIndex cpu) override;
+  // Clock
+  uint64_t ReadTsc() override;
+  // Trace
+  void Record(TraceKind kind, uint64_t first, uint64_t second) override;
+  // Embedder
+  Ept01Mapping MapEpt01(const Vcpu&, GuestPhysicalAddress address) const override {
+    return shared_.ept01.Map(address);
+  }
+
+  uint64_t VmcsOffset(VmcsRole role) const {
+    return shared_.layout.VmxOffset(index_) + (1 + static_cast<uint64_t>(role)) * kPageSize;
+  }
+
+  const L0Shared& shared_;
+  const CpuIndex index_;
+  Capabilities hardware_{};
+  VcpuState state_{};
+  CpuCells cells_;
+  Vcpu vcpu_;
+  VmcsRole current_ = VmcsRole::kVmcs01;
+  std::array<bool, 2> launched_{};
+  // Set by the NMI handler; cleared before each last look at pending NMIs.
+  uint32_t nmi_mark_ = 0;
+};
+
+}  // namespace nvmx::metal
+
+#endif  // NVMX_BACKENDS_VMX_HW_L0_L0_CPU_H_

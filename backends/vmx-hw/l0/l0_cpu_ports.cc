@@ -1,0 +1,178 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// The ports of the core, over real instructions.
+#include <atomic>
+#include <cstring>
+
+#include "backends/vmx-hw/l0/direct_map.h"
+#include "backends/vmx-hw/l0/l0_cpu.h"
+#include "backends/vmx-hw/l0/vmx_instructions.h"
+#include "backends/vmx-hw/machine/console.h"
+#include "backends/vmx-hw/machine/cpu_instructions.h"
+#include "backends/vmx-hw/machine/cpus.h"
+#include "backends/vmx-hw/machine/local_apic.h"
+#include "backends/vmx-hw/machine/power.h"
+
+namespace nvmx::metal {
+
+// --- Cpu
+
+std::optional<uint64_t> L0Cpu::ReadMsr(uint32_t msr) { return TryReadMsr(msr); }
+bool L0Cpu::WriteMsr(uint32_t msr, uint64_t value) { return TryWriteMsr(msr, value); }
+
+CpuidRegisters L0Cpu::Cpuid(uint32_t leaf, uint32_t subleaf) {
+  const CpuidResult r = metal::Cpuid(leaf, subleaf);
+  return {r.eax, r.ebx, r.ecx, r.edx};
+}
+
+void L0Cpu::UnblockNmi() {
+  uint64_t scratch;
+  asm volatile(
+      "mov %%rsp, %[scratch]\n"
+      "pushq %[data]\n"
+      "push %[scratch]\n"
+      "pushfq\n"
+      "pushq %[code]\n"
+      "lea 1f(%%rip), %[scratch]\n"
+      "push %[scratch]\n"
+      "iretq\n"
+      "1:"
+      : [scratch] "=&r"(scratch)
+      : [data] "i"(kDataSelector), [code] "i"(kCodeSelector)
+      : "memory", "cc");
+}
+
+void L0Cpu::Invalidate(const Invalidation& i) {
+  using Kind = Invalidation::Kind;
+  const uint64_t cap = hardware_.ept_vpid_cap;
+  const auto has = [cap](uint64_t bit) { return (cap & bit) != 0; };
+  const auto invvpid = [](InvvpidType type, uint64_t vpid, uint64_t linear) {
+    return Invvpid(static_cast<uint64_t>(type), {vpid, linear});
+  };
+  bool done = true;
+  switch (i.kind) {
+    case Kind::kEptSingleContext:
+      if (has(EptVpidCap::kInveptSingleContext)) {
+        done = Invept(static_cast<uint64_t>(InveptType::kSingleContext), {i.eptp, 0});
+        break;
+      }
+      [[fallthrough]];
+    case Kind::kEptAllContexts:
+      done = Invept(static_cast<uint64_t>(InveptType::kAllContexts), {0, 0});
+      break;
+    case Kind::kVpidIndividualAddress:
+      if (has(EptVpidCap::kInvvpidIndividualAddress)) {
+        done = invvpid(InvvpidType::kIndividualAddress, i.vpid, i.linear);
+        break;
+      }
+      [[fallthrough]];
+    case Kind::kVpidSingleContextRetainingGlobals:
+      if (i.kind == Kind::kVpidSingleContextRetainingGlobals &&
+          has(EptVpidCap::kInvvpidSingleContextRetainingGlobals)) {
+        done = invvpid(InvvpidType::kSingleContextRetainingGlobals, i.vpid, 0);
+        break;
+      }
+      [[fallthrough]];
+    case Kind::kVpidSingleContext:
+      if (has(EptVpidCap::kInvvpidSingleContext)) {
+        done = invvpid(InvvpidType::kSingleContext, i.vpid, 0);
+        break;
+      }
+      [[fallthrough]];
+    case Kind::kVpidAllContexts:
+      done = invvpid(InvvpidType::kAllContexts, 0, 0);
+      break;
+  }
+  if (!done) Panic("INVEPT or INVVPID fails");
+}
+
+void L0Cpu::WriteXcr0(uint64_t value) {
+  asm volatile("xsetbv"
+               :
+               : "c"(0), "a"(static_cast<uint32_t>(value)),
+                 "d"(static_cast<uint32_t>(value >> 32)));
+}
+
+void L0Cpu::SpinUntil(const SpinCondition& condition) {
+  while (!condition.Holds()) Pause();
+}
+
+// --- Vmcs
+
+void L0Cpu::MakeCurrent(VmcsRole role) {
+  if (!Vmptrld(shared_.layout.PhysicalOf(VmcsOffset(role)))) Panic("VMPTRLD fails");
+  current_ = role;
+}
+
+uint64_t L0Cpu::Read(VmcsField field) {
+  uint64_t value = 0;
+  if (!Vmread(static_cast<uint32_t>(field), value)) {
+    metal::Write(Text() << "VMREAD of " << Hex{static_cast<uint32_t>(field)} << "\n");
+    Panic("VMREAD fails");
+  }
+  return value;
+}
+
+void L0Cpu::Write(VmcsField field, uint64_t value) {
+  if (Vmwrite(static_cast<uint32_t>(field), value)) return;
+  metal::Write(Text() << "VMWRITE of " << Hex{static_cast<uint32_t>(field)} << "\n");
+  Panic("VMWRITE fails");
+}
+
+// --- GuestMemory
+
+bool L0Cpu::IsBacked(GuestPhysicalAddress address, size_t bytes) const {
+  const uint64_t end = DirectMapEnd();
+  if (address.value >= end || bytes > end - address.value) return false;
+  return shared_.l1_memory.IsRam({address.value, address.value + bytes});
+}
+
+bool L0Cpu::Read(GuestPhysicalAddress address, std::span<std::byte> bytes) {
+  if (!IsBacked(address, bytes.size())) return false;
+  std::memcpy(bytes.data(), AtPhysical(address.value), bytes.size());
+  return true;
+}
+
+bool L0Cpu::Write(GuestPhysicalAddress address, std::span<const std::byte> bytes) {
+  if (!IsBacked(address, bytes.size())) return false;
+  std::memcpy(AtPhysical(address.value), bytes.data(), bytes.size());
+  return true;
+}
+
+bool L0Cpu::CompareExchange(GuestPhysicalAddress address, uint64_t expected, uint64_t desired) {
+  if (!IsBacked(address, sizeof expected)) return false;
+  auto* at = reinterpret_cast<uint64_t*>(AtPhysical(address.value));
+  return __atomic_compare_exchange_n(at, &expected, desired, false, __ATOMIC_SEQ_CST,
+                                     __ATOMIC_SEQ_CST);
+}
+
+// --- Apic, Clock
+
+void L0Cpu::SendNmiToAllOthers() { metal::SendNmiToAllOthers(); }
+void L0Cpu::SendNmi(CpuIndex cpu) { metal::SendNmi(CpuAt(cpu).apic_id); }
+uint64_t L0Cpu::ReadTsc() { return metal::ReadTsc(); }
+
+// --- Trace
+
+void L0Cpu::Record(TraceKind kind, uint64_t first, uint64_t second) {
+  switch (kind) {
+    case TraceKind::kMemoryTypesChanged:
+      // All other CPUs stand still.
+      shared_.ept01.Fill(state_.mtrr);
+      break;
+    case TraceKind::kAssertionFailed:
+      metal::Write(Text() << "L0: CPU " << index_ << ": no answer to " << Hex{first} << ", "
+                          << Hex{second} << "\n");
+      return;
+    case TraceKind::kVmxAbort:
+      metal::Write(Text() << "L0: CPU " << index_ << ": VMX abort " << first << "\n");
+      return;
+    default:
+      break;
+  }
+  if (!shared_.log_events) return;
+  metal::Write(Text() << "L0: CPU " << index_ << ": event " << static_cast<uint32_t>(kind) << ", "
+                      << Hex{first} << ", " << Hex{second} << "\n");
+}
+
+}  // namespace nvmx::metal

@@ -1,0 +1,189 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// nvmx as L0: takes the machine, and starts what the first boot module holds as L1.
+#include <algorithm>
+#include <array>
+#include <atomic>
+#include <cstring>
+#include <new>
+
+#include "backends/vmx-hw/l0/direct_map.h"
+#include "backends/vmx-hw/l0/ept01.h"
+#include "backends/vmx-hw/l0/hardware.h"
+#include "backends/vmx-hw/l0/l0_cpu.h"
+#include "backends/vmx-hw/l0/l0_layout.h"
+#include "backends/vmx-hw/l0/l1_loader.h"
+#include "backends/vmx-hw/l0/options.h"
+#include "backends/vmx-hw/l0/requirements.h"
+#include "backends/vmx-hw/machine/acpi.h"
+#include "backends/vmx-hw/machine/console.h"
+#include "backends/vmx-hw/machine/cpu_instructions.h"
+#include "backends/vmx-hw/machine/cpus.h"
+#include "backends/vmx-hw/machine/image_main.h"
+#include "backends/vmx-hw/machine/power.h"
+#include "backends/vmx-hw/machine/smp.h"
+#include "core/x86/msr.h"
+
+extern "C" {
+extern const char image_begin[];
+extern const char image_end[];
+}
+
+namespace nvmx::metal {
+namespace {
+
+constexpr uint8_t kNmi = 2;
+constexpr uint64_t k4GBytes = uint64_t{1} << 32;
+
+template <typename T>
+struct Storage {
+  alignas(T) std::array<std::byte, sizeof(T)> bytes;
+  template <typename... Arguments>
+  T& Make(Arguments&&... arguments) {
+    return *new (bytes.data()) T(static_cast<Arguments&&>(arguments)...);
+  }
+};
+
+constinit Storage<L0Layout> layout_storage{};
+constinit Storage<System> system_storage{};
+constinit Storage<Ept01> ept01_storage{};
+constinit Storage<L0Shared> shared_storage{};
+constinit std::array<Storage<L0Cpu>, kMostCpus> cpu_storage{};
+constinit OrderedQuiesce quiesce;
+constinit OrderedChoreography choreography;
+constinit MemoryMap l1_memory;
+constinit Capabilities hardware;
+constinit MtrrSettings memory_types;
+constinit L0Shared* shared = nullptr;
+constinit std::atomic<uint32_t> ready{0};
+
+L0Cpu& MakeCpu() {
+  PerCpu& self = ThisCpu();
+  L0Cpu& cpu = cpu_storage[self.index].Make(*shared, self.index);
+  self.user = &cpu;
+  cpu.EnterVmxOperation(hardware, memory_types);
+  return cpu;
+}
+
+void TakeNmi(TrapFrame& frame) {
+  // Without one there is no guest yet whose NMI it could be.
+  if (auto* cpu = static_cast<L0Cpu*>(ThisCpu().user)) cpu->TakeNmiInRoot(frame);
+}
+
+void RunOtherCpu() {
+  if (const auto why = WhyVmxIsOff(HasVmx(), ReadMsr(Index(Msr::IA32_FEATURE_CONTROL)));
+      !why.empty()) {
+    Stop(why);
+  }
+  if (ReadCapabilities() != hardware) Stop("the CPUs of this machine differ in what VMX can do");
+  L0Cpu& cpu = MakeCpu();
+  ready.fetch_add(1);
+  // The boot CPU's L1 begins when all are there.
+  while (ready.load() < shared->system.cpu_count) Pause();
+  cpu.Run();
+}
+
+Options CheckOptions(const BootInformation& information) {
+  const ParsedOptions parsed = ParseOptions(information.command_line.view(), kMostCpus);
+  if (!parsed.bad_word.empty()) {
+    Write(Text() << "nvmx: \"" << parsed.bad_word << "\" on the command line: " << parsed.why << "\n");
+    Stop("the command line is wrong");
+  }
+  if (information.module_count == 0) Stop("there is no boot module: the first one is L1");
+  return parsed.options;
+}
+
+void CheckHardware() {
+  const bool has_vmx = HasVmx();
+  const uint64_t feature_control =
+      has_vmx ? ReadMsr(Index(Msr::IA32_FEATURE_CONTROL)) : uint64_t{0};
+  if (const auto why = WhyVmxIsOff(has_vmx, feature_control); !why.empty()) Stop(why);
+  hardware = ReadCapabilities();
+  if (const auto missing = WhatIsMissing(hardware); !missing.empty()) {
+    Write(Text() << "nvmx: missing: " << missing << "\n");
+    Stop("this CPU's VMX lacks something that nvmx needs");
+  }
+  memory_types = ReadMtrrs();
+}
+
+uint32_t CountCpus(const Options& options) {
+  const size_t found = FindApicIds(LowMemory()).found;
+  if (options.cpus > std::max<size_t>(found, 1)) {
+    Write(Text() << "nvmx: cpus=" << options.cpus << ", and the machine has "
+                 << std::max<size_t>(found, 1) << "\n");
+    Stop("there are not that many CPUs");
+  }
+  if (options.cpus != 0) return options.cpus;
+  if (found > kMostCpus) {
+    Write(Text() << "nvmx: " << found << " CPUs; it can hold " << kMostCpus << "\n");
+    Stop("there are too many CPUs; cpus=16 takes the first ones");
+  }
+  return std::max<uint32_t>(static_cast<uint32_t>(found), 1);
+}
+
+// Finds a place for L0, moves there, and takes it out of L1's memory.
+L0Layout& TakeMemory(const BootInformation& information, uint32_t cpus, bool has_1gbyte_pages) {
+  const uint64_t begin = reinterpret_cast<uintptr_t>(image_begin);
+  const uint64_t end = reinterpret_cast<uintptr_t>(image_end);
+  L0Layout& layout = layout_storage.Make(begin, end - begin, Ept01::PagesNeeded(has_1gbyte_pages), cpus);
+  std::array<AddressRange, 1 + BootInformation::kMostModules> taken{};
+  size_t count = 0;
+  taken[count++] = {begin, end};
+  for (const BootModule& module : information.Modules()) taken[count++] = {module.begin, module.end};
+  const auto place = information.memory.FindHighest(layout.size(), L0Layout::kLargePage, k4GBytes,
+                                                    std::span(taken).first(count));
+  if (!place) {
+    Write(Text() << "nvmx: needs " << (layout.size() >> 20)
+                 << " MBytes of RAM in one piece below 4 GBytes\n");
+    Stop("there is too little memory");
+  }
+  layout.MoveTo(place->begin);
+  MoveImage(layout);
+  std::memset(layout.At<std::byte>(layout.Ept01Offset()), 0, layout.size() - layout.Ept01Offset());
+  l1_memory = information.memory;
+  if (!l1_memory.Reserve(layout.physical())) Stop("the memory map has too many ranges");
+  if (l1_memory.EndOfRam() > std::min(DirectMapEnd(), Ept01::kSpan)) {
+    Stop("there is more RAM than this L0 can map on this CPU");
+  }
+  return layout;
+}
+
+void MakeShared(L0Layout& layout, uint32_t cpus, bool has_1gbyte_pages, bool log_events) {
+  System& system = system_storage.Make(cpus, log_events);
+  std::memcpy(system.ept01_memory_types.bytes().data(), &memory_types, sizeof memory_types);
+  const HostPages pages{{layout.At<HostPage>(layout.Ept01Offset()), layout.ept01_pages()},
+                        PhysicalAddress{layout.PhysicalOf(layout.Ept01Offset())}};
+  Ept01& ept01 = ept01_storage.Make(pages, layout.physical(), has_1gbyte_pages);
+  ept01.Fill(memory_types);
+  shared = new (shared_storage.bytes.data())
+      L0Shared{layout, system, ept01, l1_memory, quiesce, choreography, log_events};
+}
+
+}  // namespace
+
+void ImageMain(BootInformation& information) {
+  Write(Text() << "nvmx: L0, command line \"" << information.command_line.view() << "\"\n");
+  const Options options = CheckOptions(information);
+  CheckHardware();
+  const uint32_t cpus = CountCpus(options);
+  const bool has_1gbyte_pages = (hardware.ept_vpid_cap & EptVpidCap::k1GByteMapping) != 0;
+  L0Layout& layout = TakeMemory(information, cpus, has_1gbyte_pages);
+  MakeShared(layout, cpus, has_1gbyte_pages, options.log_events);
+  const L1Start start = LoadL1(information, l1_memory);
+  SetTrapHandler(kNmi, &TakeNmi);
+  const StartedCpus started = StartOtherCpus(information, cpus, &RunOtherCpu);
+  if (started.running != cpus) {
+    Write(Text() << "nvmx: " << started.running << " of " << cpus << " CPUs run\n");
+    Stop("a CPU does not start");
+  }
+  L0Cpu& cpu = MakeCpu();
+  cpu.StartL1At(start);
+  while (ready.load() + 1 < cpus) Pause();
+  Write(Text() << "nvmx: in VMX operation on " << cpus << " CPUs; L0's memory is "
+               << Hex{layout.physical().begin} << " - " << Hex{layout.physical().end}
+               << "; L1 begins at " << Hex{start.entry} << "\n");
+  ready.fetch_add(1);
+  cpu.Run();
+}
+
+}  // namespace nvmx::metal
