@@ -93,11 +93,24 @@ void L0Cpu::Run() {
     // An NMI that comes from here on may come behind the last look.
     nmi_mark_ = 0;
     asm volatile("" : : : "memory");
+    DropBlockingBySmi();
     const VmcsRole from = current_;
     HandleVmExit(vcpu_, RawExit::FromHardware(from));
     if (from == VmcsRole::kVmcs01) ReportShutdown();
     CheckEntered();
   }
+}
+
+// Bochs 2.7 blocks SMIs and NMIs in wait-for-SIPI and never ends that if a SIPI is a VM exit. What it
+// saves of SMIs then, no VM entry outside SMM accepts; only a CPU on which the exit for a SIPI has
+// shown it looks for it ever again. NMIs are let in once more.
+void L0Cpu::DropBlockingBySmi() {
+  if (state_.left_out == 0 && !keeps_blocking_by_smi_) return;
+  const uint64_t state = Read(VmcsField::kGuestInterruptibilityState);
+  if ((state & Interruptibility::kBlockingBySmi) == 0) return;
+  if (!keeps_blocking_by_smi_) UnblockNmi();
+  keeps_blocking_by_smi_ = true;
+  Write(VmcsField::kGuestInterruptibilityState, state & ~uint64_t{Interruptibility::kBlockingBySmi});
 }
 
 void L0Cpu::LookAgainAtPendingNmis() {

@@ -63,6 +63,7 @@ class L0Cpu final : private Cpu,
   Ports ports() { return {*this, *this, *this, *this, *this, *this}; }
   void InitializeVmcs(VmcsRole role);
   void WriteHostState();
+  void DropBlockingBySmi();
   void LookAgainAtPendingNmis();
   [[noreturn]] void FailEntry(const char* what);
   // An exit that cannot be: hardware refuses the guest state that it was entered with.
@@ -113,6 +114,8 @@ class L0Cpu final : private Cpu,
   Vcpu vcpu_;
   VmcsRole current_ = VmcsRole::kVmcs01;
   std::array<bool, 2> launched_{};
+  // See DropBlockingBySmi().
+  bool keeps_blocking_by_smi_ = false;
   // Set by the NMI handler; cleared before each last look at pending NMIs.
   uint32_t nmi_mark_ = 0;
 };

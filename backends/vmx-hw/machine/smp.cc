@@ -33,7 +33,8 @@ constexpr uint64_t kPage = 4096;
 // The BIOS's data end below, its extended data begin above.
 constexpr uint64_t kFirstTrampolinePage = 0x1000;
 constexpr uint64_t kTrampolinePagesEnd = 0x90000;
-constexpr uint32_t kInitWait = 10000;  // microseconds; SDM Vol. 3A, 9.4.4.1, "Typical BSP Initialization Sequence"
+// In microseconds. SDM Vol. 3A, 9.4.4.1 "Typical BSP Initialization Sequence".
+constexpr uint32_t kInitWait = 10000;
 constexpr uint32_t kSipiWait = 200;
 constexpr uint32_t kPatience = 1000000;
 constexpr uint32_t kPatienceStep = 100;
@@ -74,9 +75,15 @@ bool StartCpu(uint32_t index, uint32_t apic_id, uint64_t page) {
   CpuAt(index) = {&CpuAt(index), index, apic_id, nullptr};
   starting = index;
   ap_stack_top = reinterpret_cast<uintptr_t>(stacks[index - 1].data()) + kStackSize;
+  const auto vector = static_cast<uint8_t>(page / kPage);
+  // One that already waits for a SIPI needs no INIT, any other discards the SIPI. That is tried
+  // first because Bochs 2.7 never drops an INIT that it has reported as a VM exit: a CPU of L1 that
+  // got one would not start under any hypervisor.
+  SendSipi(apic_id, vector);
+  DelayMicroseconds(kSipiWait);
+  if (running.load() > index) return true;
   SendInit(apic_id);
   DelayMicroseconds(kInitWait);
-  const auto vector = static_cast<uint8_t>(page / kPage);
   SendSipi(apic_id, vector);
   DelayMicroseconds(kSipiWait);
   if (running.load() <= index) SendSipi(apic_id, vector);
