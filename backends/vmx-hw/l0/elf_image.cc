@@ -27,7 +27,8 @@ constexpr uint16_t kExecutable = 2;
 constexpr uint16_t kI386 = 3;
 
 struct ProgramHeader {
-  uint32_t type, offset, virtual_address, physical_address, file_size, memory_size, flags, alignment;
+  uint32_t type, offset, virtual_address, physical_address, file_size, memory_size, flags,
+      alignment;
 };
 static_assert(sizeof(ProgramHeader) == 32);
 constexpr uint32_t kLoad = 1;
@@ -75,8 +76,8 @@ std::string_view AddSegment(const ProgramHeader& header, std::span<const std::by
 std::string_view ReadElfImage(std::span<const std::byte> file, const MemoryMap& memory,
                               ElfImage& image) {
   const auto header = ReadAt<ElfHeader>(file, 0);
-  if (!header || std::memcmp(header->identification, kElf32LittleEndian,
-                             sizeof kElf32LittleEndian) != 0) {
+  if (!header ||
+      std::memcmp(header->identification, kElf32LittleEndian, sizeof kElf32LittleEndian) != 0) {
     return "it is not a 32-bit ELF file";
   }
   if (header->type != kExecutable || header->machine != kI386) {

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// A multiboot 1 image in a 32-bit ELF file, as far as loading it needs. System V ABI, chapters 4 and
-// 5; Multiboot Specification 0.6.96, 3.1 "OS image format".
+// A multiboot 1 image in a 32-bit ELF file, as far as loading it needs. System V ABI, chapters 4
+// and 5; Multiboot Specification 0.6.96, 3.1 "OS image format".
 #ifndef NVMX_BACKENDS_VMX_HW_L0_ELF_IMAGE_H_
 #define NVMX_BACKENDS_VMX_HW_L0_ELF_IMAGE_H_
 

@@ -7,7 +7,7 @@
 extern "C" {
 
 enum EnterGuestResult : uint32_t {
-  kGuestExited = 0,   // the registers are in place again
+  kGuestExited = 0,     // the registers are in place again
   kNmiBeforeEntry = 1,  // the mark was set; nothing has happened
   kVmfail = 2,
 };

@@ -35,8 +35,7 @@ uint64_t Ept01::NextPage() {
 uint64_t Ept01::Entry(uint64_t base, unsigned level, const MtrrSettings& memory_types) {
   const uint64_t size = uint64_t{1} << EptLevelShift(level);
   const AddressRange block{base, base + size};
-  const bool may_be_leaf =
-      level <= kEptLevelPde || (level == kEptLevelPdpte && has_1gbyte_pages_);
+  const bool may_be_leaf = level <= kEptLevelPde || (level == kEptLevelPdpte && has_1gbyte_pages_);
   if (absent_.begin <= block.begin && block.end <= absent_.end) return 0;
   if (may_be_leaf && !absent_.Overlaps(block) && HasOneMemoryType(memory_types, base, size)) {
     const auto type = static_cast<uint64_t>(memory_types.TypeOf(base));
@@ -70,14 +69,13 @@ Ept01Mapping Ept01::Map(GuestPhysicalAddress address) const {
   if (address.value >= kSpan) return mapping;
   uint64_t table = pages_.first.value;
   for (unsigned level = kLevels;; --level) {
-    const uint64_t entry =
-        pages_.At(PhysicalAddress{table}).words[EptIndex(address.value, level)];
+    const uint64_t entry = pages_.At(PhysicalAddress{table}).words[EptIndex(address.value, level)];
     mapping.block_shift = EptLevelShift(level < kEptLevelPdpte ? level : kEptLevelPdpte);
     if ((entry & EptEntry::kPermissions) == 0) return mapping;
     if (level == kEptLevelPte || (entry & EptEntry::kLarge) != 0) {
       mapping.readable = mapping.writable = mapping.executable = true;
-      mapping.memory_type = static_cast<MemoryType>((entry & EptEntry::kMemoryType) >>
-                                                    EptEntry::kMemoryTypeShift);
+      mapping.memory_type =
+          static_cast<MemoryType>((entry & EptEntry::kMemoryType) >> EptEntry::kMemoryTypeShift);
       return mapping;
     }
     table = entry & EptEntry::kAddress;

@@ -18,8 +18,8 @@ constexpr AddressRange kAbsent{kGByte + 4 * kMByte, kGByte + 8 * kMByte};
 // What firmware writes: WB below 2 GBytes, UC above, fixed ranges with a hole for the screen.
 MtrrSettings FirmwareSettings() {
   MtrrSettings m;
-  m.default_type = MtrrDefType::kE | MtrrDefType::kFe |
-                   static_cast<uint64_t>(MemoryType::kUncacheable);
+  m.default_type =
+      MtrrDefType::kE | MtrrDefType::kFe | static_cast<uint64_t>(MemoryType::kUncacheable);
   for (uint64_t& fixed : m.fixed) fixed = 0x0606060606060606;
   m.fixed[2] = 0;  // A0000H to BFFFFH
   m.variable[0] = {static_cast<uint64_t>(MemoryType::kWriteBack),
@@ -41,8 +41,8 @@ INSTANTIATE_TEST_SUITE_P(GBytePages, Ept01Test, testing::Bool());
 
 TEST_P(Ept01Test, MapsEverythingButTheAbsentRangeToItself) {
   ept_.Fill(FirmwareSettings());
-  for (uint64_t address : {uint64_t{0}, kAbsent.begin - 1, kAbsent.end, 3 * kGByte + 5,
-                           Ept01::kSpan - 1}) {
+  for (uint64_t address :
+       {uint64_t{0}, kAbsent.begin - 1, kAbsent.end, 3 * kGByte + 5, Ept01::kSpan - 1}) {
     const Ept01Mapping mapping = ept_.Map({address});
     EXPECT_TRUE(mapping.readable && mapping.writable && mapping.executable) << address;
     EXPECT_EQ(mapping.address.value, address);

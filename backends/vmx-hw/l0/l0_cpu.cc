@@ -5,8 +5,8 @@
 #include "backends/vmx-hw/l0/vmx_instructions.h"
 #include "backends/vmx-hw/machine/console.h"
 #include "backends/vmx-hw/machine/cpu_instructions.h"
-#include "backends/vmx-hw/machine/power.h"
 #include "backends/vmx-hw/machine/multiboot.h"
+#include "backends/vmx-hw/machine/power.h"
 #include "core/nested/hypervisor.h"
 #include "core/nested/init_sipi.h"
 #include "core/nested/nested_paging.h"
@@ -30,16 +30,16 @@ uint64_t& RegisterOf(VcpuState& state, GeneralRegister which) {
 L0Cpu::L0Cpu(const L0Shared& shared, CpuIndex index)
     : shared_(shared),
       index_(index),
-      vcpu_{ports(),
-            shared.system,
-            cells_,
-            state_,
-            shared.quiesce,
-            shared.choreography,
-            *this,
-            {{shared.layout.At<HostPage>(shared.layout.HostPagesOffset(index)),
-              L0Layout::kHostPages},
-             PhysicalAddress{shared.layout.PhysicalOf(shared.layout.HostPagesOffset(index))}}} {}
+      vcpu_{
+          ports(),
+          shared.system,
+          cells_,
+          state_,
+          shared.quiesce,
+          shared.choreography,
+          *this,
+          {{shared.layout.At<HostPage>(shared.layout.HostPagesOffset(index)), L0Layout::kHostPages},
+           PhysicalAddress{shared.layout.PhysicalOf(shared.layout.HostPagesOffset(index))}}} {}
 
 void L0Cpu::StartL1At(const L1Start& start) {
   // Multiboot Specification 0.6.96, 3.2 "Machine state".
@@ -101,16 +101,17 @@ void L0Cpu::Run() {
   }
 }
 
-// Bochs 2.7 blocks SMIs and NMIs in wait-for-SIPI and never ends that if a SIPI is a VM exit. What it
-// saves of SMIs then, no VM entry outside SMM accepts; only a CPU on which the exit for a SIPI has
-// shown it looks for it ever again. NMIs are let in once more.
+// Bochs 2.7 blocks SMIs and NMIs in wait-for-SIPI and never ends that if a SIPI is a VM exit. What
+// it saves of SMIs then, no VM entry outside SMM accepts; only a CPU on which the exit for a SIPI
+// has shown it looks for it ever again. NMIs are let in once more.
 void L0Cpu::DropBlockingBySmi() {
   if (state_.left_out == 0 && !keeps_blocking_by_smi_) return;
   const uint64_t state = Read(VmcsField::kGuestInterruptibilityState);
   if ((state & Interruptibility::kBlockingBySmi) == 0) return;
   if (!keeps_blocking_by_smi_) UnblockNmi();
   keeps_blocking_by_smi_ = true;
-  Write(VmcsField::kGuestInterruptibilityState, state & ~uint64_t{Interruptibility::kBlockingBySmi});
+  Write(VmcsField::kGuestInterruptibilityState,
+        state & ~uint64_t{Interruptibility::kBlockingBySmi});
 }
 
 void L0Cpu::LookAgainAtPendingNmis() {
@@ -132,8 +133,9 @@ void L0Cpu::TakeNmiInRoot(TrapFrame& frame) {
 void L0Cpu::FailEntry(const char* what) {
   uint64_t error = 0;
   Vmread(static_cast<uint32_t>(VmcsField::kVmInstructionError), error);
-  metal::Write(Text() << "L0: CPU " << index_ << ": VM entry of VMCS0" << 1 + static_cast<int>(current_)
-               << ": " << what << ", VM-instruction error " << error << "\n");
+  metal::Write(Text() << "L0: CPU " << index_ << ": VM entry of VMCS0"
+                      << 1 + static_cast<int>(current_) << ": " << what << ", VM-instruction error "
+                      << error << "\n");
   Panic("the processor refuses a VM entry of L0's");
 }
 
@@ -145,9 +147,9 @@ void L0Cpu::CheckEntered() {
   uint64_t qualification = 0;
   Vmread(static_cast<uint32_t>(VmcsField::kExitQualification), qualification);
   metal::Write(Text() << "L0: CPU " << index_ << ": VMCS0" << 1 + static_cast<int>(current_)
-               << ", exit reason " << Hex{reason} << ", qualification " << Hex{qualification}
-               << ", RIP " << Hex{Read(VmcsField::kGuestRip)} << ", activity "
-               << Read(VmcsField::kGuestActivityState) << "\n");
+                      << ", exit reason " << Hex{reason} << ", qualification " << Hex{qualification}
+                      << ", RIP " << Hex{Read(VmcsField::kGuestRip)} << ", activity "
+                      << Read(VmcsField::kGuestActivityState) << "\n");
   Panic("the processor refuses a guest state of L0's");
 }
 
@@ -157,8 +159,9 @@ void L0Cpu::ReportShutdown() {
     return;
   }
   metal::Write(Text() << "L0: CPU " << index_ << " of L1 shuts down: triple fault, RIP "
-               << Hex{Read(VmcsField::kGuestRip)} << ", CR0 " << Hex{ReadL1Cr0(vcpu_)} << ", CR3 "
-               << Hex{Read(VmcsField::kGuestCr3)} << ", CR2 " << Hex{state_.cr2} << "\n");
+                      << Hex{Read(VmcsField::kGuestRip)} << ", CR0 " << Hex{ReadL1Cr0(vcpu_)}
+                      << ", CR3 " << Hex{Read(VmcsField::kGuestCr3)} << ", CR2 " << Hex{state_.cr2}
+                      << "\n");
   // Nobody is left who could end the run.
   if (index_ == 0) PowerOff(EndStatus::kFailed);
 }

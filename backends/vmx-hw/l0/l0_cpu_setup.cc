@@ -29,9 +29,8 @@ void WriteRevision(void* region, const Capabilities& hardware) {
 void AllowVmx(const Capabilities& hardware) {
   const uint64_t feature_control = metal::ReadMsr(Index(Msr::IA32_FEATURE_CONTROL));
   if ((feature_control & FeatureControl::kLock) == 0) {
-    metal::WriteMsr(
-        Index(Msr::IA32_FEATURE_CONTROL),
-        feature_control | FeatureControl::kEnableVmxOutsideSmx | FeatureControl::kLock);
+    metal::WriteMsr(Index(Msr::IA32_FEATURE_CONTROL),
+                    feature_control | FeatureControl::kEnableVmxOutsideSmx | FeatureControl::kLock);
   }
   WriteCr0((ReadCr0() | hardware.cr0_fixed0) & hardware.cr0_fixed1);
   uint64_t cr4 = ReadCr4() | Cr4::kVmxe;

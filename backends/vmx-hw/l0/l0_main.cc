@@ -86,7 +86,8 @@ void RunOtherCpu() {
 Options CheckOptions(const BootInformation& information) {
   const ParsedOptions parsed = ParseOptions(information.command_line.view(), kMostCpus);
   if (!parsed.bad_word.empty()) {
-    Write(Text() << "nvmx: \"" << parsed.bad_word << "\" on the command line: " << parsed.why << "\n");
+    Write(Text() << "nvmx: \"" << parsed.bad_word << "\" on the command line: " << parsed.why
+                 << "\n");
     Stop("the command line is wrong");
   }
   if (information.module_count == 0) Stop("there is no boot module: the first one is L1");
@@ -125,11 +126,13 @@ uint32_t CountCpus(const Options& options) {
 L0Layout& TakeMemory(const BootInformation& information, uint32_t cpus, bool has_1gbyte_pages) {
   const uint64_t begin = reinterpret_cast<uintptr_t>(image_begin);
   const uint64_t end = reinterpret_cast<uintptr_t>(image_end);
-  L0Layout& layout = layout_storage.Make(begin, end - begin, Ept01::PagesNeeded(has_1gbyte_pages), cpus);
+  L0Layout& layout =
+      layout_storage.Make(begin, end - begin, Ept01::PagesNeeded(has_1gbyte_pages), cpus);
   std::array<AddressRange, 1 + BootInformation::kMostModules> taken{};
   size_t count = 0;
   taken[count++] = {begin, end};
-  for (const BootModule& module : information.Modules()) taken[count++] = {module.begin, module.end};
+  for (const BootModule& module : information.Modules())
+    taken[count++] = {module.begin, module.end};
   const auto place = information.memory.FindHighest(layout.size(), L0Layout::kLargePage, k4GBytes,
                                                     std::span(taken).first(count));
   if (!place) {

@@ -10,7 +10,8 @@ std::string_view WhyVmxIsOff(bool cpuid_has_vmx, uint64_t feature_control) {
   if (!cpuid_has_vmx) return "this CPU has no VMX (CPUID.1:ECX.VMX = 0)";
   if ((feature_control & FeatureControl::kLock) != 0 &&
       (feature_control & FeatureControl::kEnableVmxOutsideSmx) == 0) {
-    return "the firmware has locked VMX off (IA32_FEATURE_CONTROL); turn virtualization on in its setup";
+    return "the firmware has locked VMX off (IA32_FEATURE_CONTROL); turn virtualization on in its "
+           "setup";
   }
   return {};
 }

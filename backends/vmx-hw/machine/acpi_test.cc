@@ -31,7 +31,7 @@ class AcpiTest : public testing::Test {
     memory_.Put<uint32_t>(kMadt + 4, kMadtBytes);
     uint64_t at = kMadt + 44;
     at = PutLocalApic(at, 3, 1);
-    at = PutLocalApic(at, 4, 0);  // not enabled
+    at = PutLocalApic(at, 4, 0);        // not enabled
     memory_.Put<uint16_t>(at, 0x0C01);  // an I/O APIC
     at += 12;
     memory_.Put<uint16_t>(at, 0x1009);  // a local x2APIC

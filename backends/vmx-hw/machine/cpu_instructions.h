@@ -37,7 +37,8 @@ inline std::optional<uint64_t> TryReadMsr(uint32_t msr) {
   asm volatile(
       "1: rdmsr\n"
       "2:\n"
-      ".pushsection .text.fixup, \"ax\"\n3: movl $1, %[failed]\njmp 2b\n.popsection\n" NVMX_MAY_FAULT
+      ".pushsection .text.fixup, \"ax\"\n3: movl $1, %[failed]\njmp "
+      "2b\n.popsection\n" NVMX_MAY_FAULT
       : "=a"(low), "=d"(high), [failed] "+r"(failed)
       : "c"(msr)
       : "memory");
@@ -51,7 +52,8 @@ inline bool TryWriteMsr(uint32_t msr, uint64_t value) {
   asm volatile(
       "1: wrmsr\n"
       "2:\n"
-      ".pushsection .text.fixup, \"ax\"\n3: movl $1, %[failed]\njmp 2b\n.popsection\n" NVMX_MAY_FAULT
+      ".pushsection .text.fixup, \"ax\"\n3: movl $1, %[failed]\njmp "
+      "2b\n.popsection\n" NVMX_MAY_FAULT
       : [failed] "+r"(failed)
       : "c"(msr), "a"(static_cast<uint32_t>(value)), "d"(static_cast<uint32_t>(value >> 32))
       : "memory");
@@ -63,7 +65,9 @@ struct CpuidResult {
 };
 inline CpuidResult Cpuid(uint32_t leaf, uint32_t subleaf = 0) {
   CpuidResult r;
-  asm volatile("cpuid" : "=a"(r.eax), "=b"(r.ebx), "=c"(r.ecx), "=d"(r.edx) : "a"(leaf), "c"(subleaf));
+  asm volatile("cpuid"
+               : "=a"(r.eax), "=b"(r.ebx), "=c"(r.ecx), "=d"(r.edx)
+               : "a"(leaf), "c"(subleaf));
   return r;
 }
 
@@ -93,14 +97,14 @@ inline void Pause() { asm volatile("pause" : : : "memory"); }
 inline void Halt() { asm volatile("hlt" : : : "memory"); }
 inline void DisableInterrupts() { asm volatile("cli" : : : "memory"); }
 
-#define NVMX_CONTROL_REGISTER(n)                                       \
-  inline uintptr_t ReadCr##n() {                                       \
-    uintptr_t value;                                                   \
-    asm volatile("mov %%cr" #n ", %0" : "=r"(value) : : "memory");      \
-    return value;                                                      \
-  }                                                                    \
-  inline void WriteCr##n(uintptr_t value) {                            \
-    asm volatile("mov %0, %%cr" #n : : "r"(value) : "memory");          \
+#define NVMX_CONTROL_REGISTER(n)                                   \
+  inline uintptr_t ReadCr##n() {                                   \
+    uintptr_t value;                                               \
+    asm volatile("mov %%cr" #n ", %0" : "=r"(value) : : "memory"); \
+    return value;                                                  \
+  }                                                                \
+  inline void WriteCr##n(uintptr_t value) {                        \
+    asm volatile("mov %0, %%cr" #n : : "r"(value) : "memory");     \
   }
 NVMX_CONTROL_REGISTER(0)
 NVMX_CONTROL_REGISTER(2)

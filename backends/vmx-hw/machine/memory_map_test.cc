@@ -27,16 +27,16 @@ TEST(MemoryMap, RamMayBeInPiecesInAnyOrder) {
 }
 
 TEST(MemoryMap, WhatSomebodyElseClaimsIsNotRam) {
-  const MemoryMap map = Map({{{0x1000, 0x5000}, MemoryKind::kRam},
-                             {{0x2000, 0x3000}, MemoryKind::kAcpi}});
+  const MemoryMap map =
+      Map({{{0x1000, 0x5000}, MemoryKind::kRam}, {{0x2000, 0x3000}, MemoryKind::kAcpi}});
   EXPECT_TRUE(map.IsRam({0x1000, 0x2000}));
   EXPECT_FALSE(map.IsRam({0x1000, 0x2001}));
   EXPECT_TRUE(map.IsRam({0x3000, 0x5000}));
 }
 
 TEST(MemoryMap, FindHighestIsAlignedBelowTheLimitAndBesideWhatIsTaken) {
-  const MemoryMap map = Map({{{0x1000, 0x9800}, MemoryKind::kRam},
-                             {{0x8000, 0x9000}, MemoryKind::kBad}});
+  const MemoryMap map =
+      Map({{{0x1000, 0x9800}, MemoryKind::kRam}, {{0x8000, 0x9000}, MemoryKind::kBad}});
   const std::array<AddressRange, 1> taken{{{0x6000, 0x7001}}};
   EXPECT_EQ(map.FindHighest(0x800, 0x1000, kAnywhere, {}), (AddressRange{0x9000, 0x9800}));
   EXPECT_EQ(map.FindHighest(0x1000, 0x1000, kAnywhere, {}), (AddressRange{0x7000, 0x8000}));

@@ -57,8 +57,7 @@ BootInformationError ReadModules(const PhysicalMemory& memory, uint64_t address,
   if (*count > BootInformation::kMostModules) return BootInformationError::kTooManyModules;
   for (uint32_t i = 0; i < *count; ++i) {
     const auto row = memory.Read<ModuleRow>(*rows + uint64_t{i} * sizeof(ModuleRow));
-    if (!row || row->begin > row->end ||
-        memory.At(row->begin, row->end - row->begin) == nullptr) {
+    if (!row || row->begin > row->end || memory.At(row->begin, row->end - row->begin) == nullptr) {
       return BootInformationError::kDamagedModules;
     }
     BootModule& module = information.modules[i];

@@ -14,17 +14,17 @@ enum class EndStatus : unsigned char {
   kPanicked = 3,  // a defect
 };
 
-// Writes the line "end of run, status N", which is what scripts look for, and turns the machine off:
-// Bochs and QEMU end, on a real machine (of which the ACPI tables would have to be executed) the
-// CPU stops and a person turns it off.
+// Writes the line "end of run, status N", which is what scripts look for, and turns the machine
+// off: Bochs and QEMU end, on a real machine (of which the ACPI tables would have to be executed)
+// the CPU stops and a person turns it off.
 [[noreturn]] void PowerOff(EndStatus status);
 
 // Writes "panic: REASON" and ends the run. For what must not happen. Other CPUs go on until the
 // machine is off.
 [[noreturn]] void Panic(std::string_view reason);
 
-// Writes "stop: REASON" and ends the run. For what a person has to change: the machine, its firmware's
-// settings, the command line.
+// Writes "stop: REASON" and ends the run. For what a person has to change: the machine, its
+// firmware's settings, the command line.
 [[noreturn]] void Stop(std::string_view reason);
 
 }  // namespace nvmx::metal

@@ -64,7 +64,5 @@ void* __dso_handle = nullptr;
 
 // What libstdc++ calls instead of throwing.
 namespace std {
-void __throw_out_of_range_fmt(const char* format, ...) {
-  nvmx::metal::Panic(format);
-}
+void __throw_out_of_range_fmt(const char* format, ...) { nvmx::metal::Panic(format); }
 }  // namespace std

@@ -112,7 +112,8 @@ StartedCpus StartOtherCpus(const BootInformation& information, uint32_t most, Cp
   StartedCpus result{ids.found == 0 ? 1 : static_cast<uint32_t>(ids.found), 1};
   if (result.found == 1 || most == 1) return result;
   main_of_others = main;
-  auto* const page = reinterpret_cast<std::byte*>(static_cast<uintptr_t>(FindTrampolinePage(information)));
+  auto* const page =
+      reinterpret_cast<std::byte*>(static_cast<uintptr_t>(FindTrampolinePage(information)));
   std::array<std::byte, kPage> before;
   std::memcpy(before.data(), page, kPage);
   FillTrampoline(page);

@@ -35,8 +35,7 @@ class Text {
   }
   // In decimal digits.
   template <typename T>
-    requires std::is_integral_v<T>
-  Text& operator<<(T number) {
+  requires std::is_integral_v<T> Text& operator<<(T number) {
     auto magnitude = static_cast<uint64_t>(number);
     if (std::is_signed_v<T> && number < T{0}) {
       Add('-');

@@ -123,12 +123,12 @@ bool GoOnBehindFault(TrapFrame& frame) {
 }
 
 [[noreturn]] void PanicWithFrame(const TrapFrame& frame) {
-  Write(Text() << "vector " << frame.vector << ", error code " << Hex{frame.error_code}
-               << ", CPU " << ThisCpu().index << ", RIP " << Hex{frame.rip} << ", RFLAGS "
-               << Hex{frame.rflags} << ", CR2 " << Hex{ReadCr2()} << "\n");
-  Write(Text() << "RAX " << Hex{frame.rax} << " RBX " << Hex{frame.rbx} << " RCX "
-               << Hex{frame.rcx} << " RDX " << Hex{frame.rdx} << " RSI " << Hex{frame.rsi}
-               << " RDI " << Hex{frame.rdi} << " RBP " << Hex{frame.rbp} << "\n");
+  Write(Text() << "vector " << frame.vector << ", error code " << Hex{frame.error_code} << ", CPU "
+               << ThisCpu().index << ", RIP " << Hex{frame.rip} << ", RFLAGS " << Hex{frame.rflags}
+               << ", CR2 " << Hex{ReadCr2()} << "\n");
+  Write(Text() << "RAX " << Hex{frame.rax} << " RBX " << Hex{frame.rbx} << " RCX " << Hex{frame.rcx}
+               << " RDX " << Hex{frame.rdx} << " RSI " << Hex{frame.rsi} << " RDI "
+               << Hex{frame.rdi} << " RBP " << Hex{frame.rbp} << "\n");
 #ifdef __x86_64__
   Write(Text() << "RSP " << Hex{frame.rsp} << " R8 " << Hex{frame.r8} << " R9 " << Hex{frame.r9}
                << " R10 " << Hex{frame.r10} << " R11 " << Hex{frame.r11} << " R12 "
