@@ -99,7 +99,6 @@ constexpr VmcsValue kGuestState[] = {
     {VmcsField::kGuestIdtrBase, kL2IdtOffset, kValueIsWindowOffset},
     {VmcsField::kGuestDr7, Dr7::kInit},
     {VmcsField::kGuestRsp, kL2StackTop, kValueIsWindowOffset},
-    {VmcsField::kGuestRip, kL2CodeBase},
     {VmcsField::kGuestRflags, Rflags::kFixed1},
     {VmcsField::kGuestPendingDebugExceptions, 0},
     {VmcsField::kGuestIa32SysenterEsp, 0},
@@ -123,7 +122,7 @@ std::vector<Operation> EnterVmx(AddressOperand region) {
           WithAddress(OperationKind::kVmxon, region)};
 }
 
-std::vector<Operation> BaselineVmcs(AddressOperand region) {
+std::vector<Operation> BaselineVmcs(AddressOperand region, uint32_t cpu) {
   std::vector<Operation> operations = {
       WithAddress(OperationKind::kInitializeVmxRegion, region),
       WithAddress(OperationKind::kVmclear, region),
@@ -144,6 +143,10 @@ std::vector<Operation> BaselineVmcs(AddressOperand region) {
   }
   for (const VmcsValue& row : kGuestState) {
     operations.push_back(Vmwrite(row.field, row.value, row.flags));
+    // Behind RSP.
+    if (row.field == VmcsField::kGuestRsp) {
+      operations.push_back(Vmwrite(VmcsField::kGuestRip, CodeOf(cpu, kL2CodeBase)));
+    }
   }
   return operations;
 }

@@ -22,9 +22,9 @@ struct AddressOperand {
 std::vector<Operation> EnterVmx(AddressOperand region);
 
 // Makes the region at the address the current VMCS and fills it so that VM entry succeeds: L2 is
-// 64-bit code at kL2CodeBase with the paging structures of L1, NMIs exit and are virtual, every
+// the 64-bit code of the CPU, with the paging structures of L1, NMIs exit and are virtual, every
 // RDMSR and WRMSR of L2 exits. HOST_RIP is left to the VM entries.
-std::vector<Operation> BaselineVmcs(AddressOperand region);
+std::vector<Operation> BaselineVmcs(AddressOperand region, uint32_t cpu);
 
 // VMWRITE of `value` to `field`.
 Operation Vmwrite(VmcsField field, uint64_t value, uint16_t flags = 0);

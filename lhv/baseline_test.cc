@@ -15,7 +15,7 @@ constexpr AddressOperand kRegion{0x12000, kValueIsWindowOffset};
 
 std::map<VmcsField, Operation> WrittenFields() {
   std::map<VmcsField, Operation> written;
-  for (const Operation& operation : BaselineVmcs(kRegion)) {
+  for (const Operation& operation : BaselineVmcs(kRegion, 0)) {
     if (operation.kind == OperationKind::kVmwrite ||
         operation.kind == OperationKind::kVmwriteControl) {
       const auto field = static_cast<VmcsField>(operation.selector);
@@ -26,7 +26,7 @@ std::map<VmcsField, Operation> WrittenFields() {
 }
 
 TEST(Baseline, TheRegionBecomesCurrentBeforeAnyFieldIsWritten) {
-  const auto operations = BaselineVmcs(kRegion);
+  const auto operations = BaselineVmcs(kRegion, 0);
   EXPECT_EQ(operations[0].kind, OperationKind::kInitializeVmxRegion);
   EXPECT_EQ(operations[1].kind, OperationKind::kVmclear);
   EXPECT_EQ(operations[2].kind, OperationKind::kVmptrld);
@@ -69,7 +69,7 @@ TEST(Baseline, EveryFieldThatVmEntryNeedsIsWritten) {
 
 TEST(Baseline, TheHostStateIsWrittenAsAWhole) {
   int count = 0;
-  for (const Operation& operation : BaselineVmcs(kRegion)) {
+  for (const Operation& operation : BaselineVmcs(kRegion, 0)) {
     count += operation.kind == OperationKind::kVmwriteHostState;
   }
   EXPECT_EQ(count, 1);

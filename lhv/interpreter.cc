@@ -13,8 +13,6 @@ namespace {
 
 constexpr size_t kSlotsPerOperation = kOperationBytes / kInstructionBytes;
 
-constexpr uint64_t CodeBase(uint32_t level) { return level == 1 ? kL1CodeBase : kL2CodeBase; }
-
 constexpr bool IsFault(uint8_t vector) {
   return vector < kFirstInterruptVector && vector != static_cast<uint8_t>(Vector::kNmi);
 }
@@ -50,14 +48,6 @@ bool ReadsValue(InstructionKind kind) {
     default:
       return false;
   }
-}
-
-// Where a fault's handler returns to: the end of the operation, not the next operation, since the
-// step is repeated if something takes control before the handler's return completes, and must then
-// find the same operation in the frame.
-uint64_t EndOfOperation(uint32_t level, uint64_t operation) {
-  return OperationAddress(CodeBase(level), operation) +
-         (kSlotsPerOperation - 1) * kInstructionBytes;
 }
 
 }  // namespace
@@ -97,18 +87,23 @@ std::span<const Operation> Interpreter::Code(uint32_t level) const {
   return level == 1 ? program_.l1 : program_.l2;
 }
 
+uint64_t Interpreter::AddressOf(const Place& place) const {
+  const uint64_t code = CodeOf(cpu_, place.level == 1 ? kL1CodeBase : kL2CodeBase);
+  return OperationAddress(code, place.operation) + place.slot * kInstructionBytes;
+}
+
 std::optional<Interpreter::Place> Interpreter::PlaceOf(uint64_t rip) const {
   if (rip % kInstructionBytes != 0) return std::nullopt;
   for (const uint32_t level : {1, 2}) {
-    const uint64_t base = CodeBase(level);
-    if (rip < base || rip - base >= kMaxOperations * kOperationBytes) continue;
+    const uint64_t base = AddressOf({level, 0, 0});
+    if (rip < base || rip - base >= kCodeBytesPerCpu) continue;
     const uint64_t offset = rip - base;
     return Place{level, offset / kOperationBytes, offset % kOperationBytes / kInstructionBytes};
   }
   return std::nullopt;
 }
 
-std::optional<Interpreter::Handler> Interpreter::HandlerAt(uint64_t rip) {
+std::optional<Interpreter::Handler> Interpreter::HandlerAt(uint64_t rip) const {
   struct Base {
     uint64_t address;
     uint32_t level;
@@ -119,8 +114,9 @@ std::optional<Interpreter::Handler> Interpreter::HandlerAt(uint64_t rip) {
                              {kL2HandlerBase, 2, false},
                              {kL2BareHandlerBase, 2, true}};
   for (const Base& base : kBases) {
-    const uint64_t offset = rip - base.address;
-    if (rip < base.address || offset >= kVectorCount * kHandlerBytes) continue;
+    const uint64_t first = HandlersOf(cpu_, base.address);
+    const uint64_t offset = rip - first;
+    if (rip < first || offset >= kHandlerBytesPerCpu) continue;
     if (offset % kHandlerBytes != 0) return std::nullopt;
     return Handler{base.level, base.is_bare, static_cast<uint8_t>(offset / kHandlerBytes)};
   }
@@ -172,8 +168,7 @@ uint64_t Interpreter::SettledRip(uint64_t rip, uint64_t scratch) {
     log_.Append(
         {.kind = ObservationKind::kDone, .level = settled.level, .operation = settled.operation});
   }
-  return OperationAddress(CodeBase(settled.level), settled.operation) +
-         settled.slot * kInstructionBytes;
+  return AddressOf(settled);
 }
 
 InstructionEnd Interpreter::RunInstruction(GuestCpu& cpu, const Place& place) {
@@ -183,7 +178,7 @@ InstructionEnd Interpreter::RunInstruction(GuestCpu& cpu, const Place& place) {
   const Instruction instruction =
       InstructionAt(operation, number,
                     {.cpu = cpu_,
-                     .next_rip = OperationAddress(CodeBase(place.level), place.operation + 1),
+                     .next_rip = AddressOf({place.level, place.operation + 1, 0}),
                      .scratch = scratch});
   if (instruction.kind == InstructionKind::kFetch) {
     cpu.SetScratchRegister(kScratchFetching + place.operation);
@@ -230,7 +225,10 @@ InstructionEnd Interpreter::RunHandler(GuestCpu& cpu, const Handler& handler) {
   const std::optional<Place> interrupted =
       InterruptedPlace(handler.level, frame.rip, cpu.ScratchRegister());
   if (SkipsOperation(handler.vector) && interrupted) {
-    cpu.SetResumeRip(EndOfOperation(interrupted->level, interrupted->operation));
+    // Not to the next operation: the step is repeated if something takes control before the
+    // handler's return completes, and must then find the same operation in the frame.
+    cpu.SetResumeRip(
+        AddressOf({interrupted->level, interrupted->operation, kSlotsPerOperation - 1}));
   }
   const Observation observation =
       EventObservation(handler, frame, interrupted, cpu.ScratchRegister());

@@ -23,7 +23,7 @@ enum class StepResult : uint8_t {
 // earlier instructions of the operation left. So an NMI, a fault or a VM exit can take control
 // between any two instructions, and IRET or VM entry gives it back.
 //
-// Instruction m of operation i is at OperationAddress(base, i) + 2 * m * kInstructionBytes. The
+// Instruction m of operation i is at OperationAddress(code, i) + 2 * m * kInstructionBytes. The
 // place after it is that of the VMREAD of the VM-instruction error, which is executed only if the
 // instruction ended in VMfailValid. A VMfail ends its operation, except where the instructions are
 // independent of each other (kVmwriteHostState, kObserveExit); a fault always does.
@@ -59,8 +59,9 @@ class Interpreter {
   };
 
   std::span<const Operation> Code(uint32_t level) const;
+  uint64_t AddressOf(const Place& place) const;
   std::optional<Place> PlaceOf(uint64_t rip) const;
-  static std::optional<Handler> HandlerAt(uint64_t rip);
+  std::optional<Handler> HandlerAt(uint64_t rip) const;
   // Where execution goes on from `place`: there, or further on if there is nothing to execute.
   Place Settled(Place place, uint64_t scratch) const;
   // Jumps there.

@@ -39,6 +39,8 @@ class MemoryBlocks {
                                       uint64_t max = ~uint64_t{0});
   // The EPTP that keys eptp_of, memory_type, walk_length and accessed_dirty of `map` stand for.
   std::optional<AddressOperand> Eptp(const YAML::Node& map);
+  // Whose window the blocks lie in.
+  uint32_t cpu() const { return cpu_; }
   // The keys of every map that is a value.
   static std::vector<std::string> ValueKeys();
 

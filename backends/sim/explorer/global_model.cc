@@ -4,6 +4,8 @@
 #include <algorithm>
 
 #include "absl/strings/str_cat.h"
+#include "core/vmx/vmcs_field.h"
+#include "lhv/layout.h"
 
 namespace nvmx::sim {
 namespace {
@@ -65,11 +67,28 @@ bool CanWaitForSipi(const lhv::GuestProgram& program) {
   return false;
 }
 
-bool SameProgram(const lhv::CpuProgram& a, const lhv::CpuProgram& b) {
+// The code as CPU 0 has it: where an operation puts L2 is in the code of the CPU itself.
+std::vector<lhv::Operation> AsOfCpu0(std::vector<lhv::Operation> code, uint32_t cpu) {
+  const uint64_t l2 = lhv::CodeOf(cpu, lhv::kL2CodeBase);
+  for (lhv::Operation& operation : code) {
+    if (operation.kind == lhv::OperationKind::kVmwrite &&
+        operation.selector == Encoding(VmcsField::kGuestRip) && operation.value >= l2 &&
+        operation.value - l2 < lhv::kCodeBytesPerCpu) {
+      operation.value -= l2 - lhv::kL2CodeBase;
+    }
+  }
+  return code;
+}
+
+// Whether a CPU of that number and the one before it do the same.
+bool SameProgram(const std::vector<lhv::CpuProgram>& programs, uint32_t cpu) {
+  const lhv::CpuProgram& a = programs[cpu - 1];
+  const lhv::CpuProgram& b = programs[cpu];
   const auto same_memory = [](const lhv::MemoryBlock& x, const lhv::MemoryBlock& y) {
     return x.offset == y.offset && x.bytes == y.bytes;
   };
-  return a.l1 == b.l1 && a.l2 == b.l2 && a.run_begin == b.run_begin &&
+  return AsOfCpu0(a.l1, cpu - 1) == AsOfCpu0(b.l1, cpu) && a.l2 == b.l2 &&
+         a.run_begin == b.run_begin &&
          std::equal(a.memory.begin(), a.memory.end(), b.memory.begin(), b.memory.end(),
                     same_memory);
 }
@@ -85,7 +104,7 @@ absl::StatusOr<std::unique_ptr<GlobalModel>> GlobalModel::Create(const Scenario&
   model->uses_symmetry_ = use_symmetry;
   for (uint32_t cpu = 0; cpu < scenario.cpus; ++cpu) {
     const auto& programs = scenario.program.cpus;
-    if (use_symmetry && cpu > 0 && SameProgram(programs[cpu], programs[cpu - 1])) {
+    if (use_symmetry && cpu > 0 && SameProgram(programs, cpu)) {
       model->class_of_.push_back(model->class_of_.back());
       continue;
     }

@@ -59,7 +59,7 @@ void WriteTss(Memory& memory, uint64_t tss, uint64_t rsp0) {
 // set, so that it changes nothing here. SDM Vol. 3A, 5.5 "4-Level Paging and 5-Level Paging".
 void WritePagingStructures(Memory& memory, uint64_t pml4) {
   constexpr uint64_t kReach = uint64_t{1} << 30;
-  static_assert(lhv::HandlerAddress(lhv::kL2BareHandlerBase, 255) + lhv::kHandlerBytes <= kReach);
+  static_assert(lhv::HandlersOf(lhv::kMostCpusOfLayout, lhv::kL2BareHandlerBase) <= kReach);
   const uint64_t pdpt = pml4 + kPageSize;
   constexpr uint64_t kTable =
       PagingEntry::kPresent | PagingEntry::kWritable | PagingEntry::kAccessed;
@@ -71,8 +71,8 @@ void WritePagingStructures(Memory& memory, uint64_t pml4) {
 
 void WriteGuestTables(Memory& memory, uint32_t cpu) {
   const uint64_t window = lhv::WindowOf(cpu);
-  WriteIdt(memory, window + lhv::kL1IdtOffset, lhv::kL1HandlerBase);
-  WriteIdt(memory, window + lhv::kL2IdtOffset, lhv::kL2HandlerBase);
+  WriteIdt(memory, window + lhv::kL1IdtOffset, lhv::HandlersOf(cpu, lhv::kL1HandlerBase));
+  WriteIdt(memory, window + lhv::kL2IdtOffset, lhv::HandlersOf(cpu, lhv::kL2HandlerBase));
   WriteGdt(memory, window + lhv::kGdtOffset, window + lhv::kTssOffset);
   WriteTss(memory, window + lhv::kTssOffset, window + kGuestRsp0Offset);
   WritePagingStructures(memory, window + lhv::kPageTableOffset);

@@ -67,7 +67,8 @@ class GuestTablesTest : public testing::Test {
 TEST_F(GuestTablesTest, EachVectorOfL1LeadsToItsHandler) {
   for (unsigned vector = 0; vector < lhv::kVectorCount; ++vector) {
     ASSERT_TRUE(Deliver(static_cast<uint8_t>(vector))) << vector;
-    EXPECT_EQ(r_.rip, lhv::HandlerAddress(lhv::kL1HandlerBase, static_cast<uint8_t>(vector)));
+    EXPECT_EQ(r_.rip, lhv::HandlerAddress(lhv::HandlersOf(kCpu, lhv::kL1HandlerBase),
+                                          static_cast<uint8_t>(vector)));
     ASSERT_FALSE(ReturnFromEvent(mmu_, Context(), r_));
     EXPECT_EQ(r_.rip, lhv::kL1CodeBase);
     EXPECT_EQ(r_.rsp, kWindow + lhv::kL1StackTop);
@@ -79,7 +80,8 @@ TEST_F(GuestTablesTest, EachVectorOfL2LeadsToItsHandler) {
   for (unsigned vector = 0; vector < lhv::kVectorCount; ++vector) {
     r_.rsp = kWindow + lhv::kL2StackTop;
     ASSERT_TRUE(Deliver(static_cast<uint8_t>(vector))) << vector;
-    EXPECT_EQ(r_.rip, lhv::HandlerAddress(lhv::kL2HandlerBase, static_cast<uint8_t>(vector)));
+    EXPECT_EQ(r_.rip, lhv::HandlerAddress(lhv::HandlersOf(kCpu, lhv::kL2HandlerBase),
+                                          static_cast<uint8_t>(vector)));
   }
 }
 
@@ -106,9 +108,8 @@ TEST_F(GuestTablesTest, FromCpl3AnEventFindsAStackInTheMachinesPart) {
 }
 
 TEST_F(GuestTablesTest, PagingMapsCodeAndHandlersAndWindowsToThemselves) {
-  for (uint64_t linear :
-       {kWindow, lhv::WindowOf(7), lhv::kL1CodeBase, lhv::kL2CodeBase,
-        lhv::HandlerAddress(lhv::kL2BareHandlerBase, 255) + lhv::kHandlerBytes - 1}) {
+  for (uint64_t linear : {kWindow, lhv::WindowOf(7), lhv::kL1CodeBase, lhv::kL2CodeBase,
+                          lhv::HandlersOf(lhv::kMostCpusOfLayout, lhv::kL2BareHandlerBase) - 1}) {
     for (AccessKind kind : {AccessKind::kRead, AccessKind::kWrite, AccessKind::kFetch}) {
       uint64_t physical = 0;
       EXPECT_FALSE(mmu_.Translate(Context(), linear, kind, physical)) << linear;

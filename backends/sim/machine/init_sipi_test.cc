@@ -220,7 +220,8 @@ TEST_F(InitSipi, InitIsAVmExitOfL2) {
   EXPECT_FALSE(run.l0_failed());
   EXPECT_THAT(run.ExitFields(VmcsField::kExitReason, 1), ElementsAre(kInitExit, kVmcallExit));
   EXPECT_THAT(run.ExitFields(VmcsField::kExitQualification, 1), ElementsAre(0));
-  EXPECT_THAT(run.ExitFields(VmcsField::kGuestRip, 1), ElementsAre(lhv::kL2CodeBase));
+  EXPECT_THAT(run.ExitFields(VmcsField::kGuestRip, 1),
+              ElementsAre(lhv::CodeOf(1, lhv::kL2CodeBase)));
 }
 
 TEST_F(InitSipi, AnInitThatWasHeldBackIsTheVmExitOfTheNextVmEntry) {
@@ -230,7 +231,8 @@ TEST_F(InitSipi, AnInitThatWasHeldBackIsTheVmExitOfTheNextVmEntry) {
   Step(run, 0);
   ASSERT_TRUE(run.ToTheEnd());
   EXPECT_THAT(run.ExitFields(VmcsField::kExitReason, 1), ElementsAre(kInitExit, kVmcallExit));
-  EXPECT_THAT(run.ExitFields(VmcsField::kGuestRip, 1), ElementsAre(lhv::kL2CodeBase))
+  EXPECT_THAT(run.ExitFields(VmcsField::kGuestRip, 1),
+              ElementsAre(lhv::CodeOf(1, lhv::kL2CodeBase)))
       << "L2 has executed nothing";
   EXPECT_THAT(run.ExitFields(VmcsField::kVmExitInstructionLength, 1), ElementsAre(0));
 }
@@ -249,7 +251,7 @@ TEST_F(InitSipi, AnInitThatWasHeldBackExitsBeforeTheHandlerOfAnInjectedEvent) {
   ASSERT_TRUE(run.ToTheEnd());
   EXPECT_THAT(run.ExitFields(VmcsField::kExitReason, 1), ElementsAre(kInitExit, kVmcallExit));
   EXPECT_THAT(run.ExitFields(VmcsField::kGuestRip, 1),
-              ElementsAre(lhv::HandlerAddress(lhv::kL2HandlerBase, 0x21)));
+              ElementsAre(lhv::HandlerAddress(lhv::HandlersOf(1, lhv::kL2HandlerBase), 0x21)));
   EXPECT_THAT(run.Log(1), testing::Contains("L2 #0: interrupt 0x21 before operation 0"));
 }
 
@@ -281,7 +283,7 @@ TEST_F(InitSipi, ATripleFaultOfL1IsShutdownAndNoDefectOfL0) {
   ProgramRun run(Pair("nop", "run: [nop]"), 2);
   // A handler that nothing led to: its IRET faults, and no exception finds a handler.
   run.cpu(1).processor().state().switched.idtr_limit = 0;
-  run.cpu(1).processor().Jump(lhv::HandlerAddress(lhv::kL1HandlerBase, 2));
+  run.cpu(1).processor().Jump(lhv::HandlerAddress(lhv::HandlersOf(1, lhv::kL1HandlerBase), 2));
   ASSERT_TRUE(run.ToTheEnd());
   EXPECT_FALSE(run.l0_failed());
   EXPECT_EQ(run.cpu(1).processor().state().activity_state,

@@ -24,7 +24,7 @@ constexpr uint64_t kFlatLimit = 0xFFFFFFFF;
 SwitchedRegisters InitialRegisters(uint32_t cpu) {
   const uint64_t window = lhv::WindowOf(cpu);
   SwitchedRegisters r{};
-  r.rip = lhv::kL1CodeBase;
+  r.rip = lhv::CodeOf(cpu, lhv::kL1CodeBase);
   r.rsp = window + lhv::kL1StackTop;
   r.rflags = Rflags::kFixed1;
   r.cr0 = Cr0::kPe | Cr0::kEt | Cr0::kNe | Cr0::kPg;

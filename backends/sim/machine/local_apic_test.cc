@@ -122,7 +122,8 @@ TEST(FixedInterrupts, OneDuringTheOtherLevelsHandlerWaits) {
   for (int i = 0; i < 2; ++i) run.machine().Step(1, Choice::kStep);
   run.machine().Step(0, Choice::kStep);
   run.machine().Step(1, Choice::kStep);  // takes 0x41
-  ASSERT_EQ(receiver.processor().Rip(), lhv::HandlerAddress(lhv::kL1HandlerBase, 0x41));
+  ASSERT_EQ(receiver.processor().Rip(),
+            lhv::HandlerAddress(lhv::HandlersOf(1, lhv::kL1HandlerBase), 0x41));
   receiver.ReceiveIpi(lhv::InterruptCommand::kFixed, 0x99);
   run.machine().Step(1, Choice::kStep);  // the IRET, not 0x99
   EXPECT_THAT(run.Log(1), ElementsAre("L1 #2: interrupt 0x41 before operation 2"));

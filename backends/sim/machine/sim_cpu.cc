@@ -62,7 +62,8 @@ SimCpu::SimCpu(uint32_t index, const Parts& parts)
 }
 
 bool SimCpu::RunSetup() {
-  const uint64_t begin = lhv::OperationAddress(lhv::kL1CodeBase, program_.run_begin);
+  const uint64_t begin =
+      lhv::OperationAddress(lhv::CodeOf(index_, lhv::kL1CodeBase), program_.run_begin);
   for (int steps = 0; steps < kMaxSetupSteps; ++steps) {
     const bool at_guest = point_.kind == PointKind::kGuest || point_.kind == PointKind::kRest;
     if (at_guest && processor_.Current() == VmcsRole::kVmcs01 && processor_.Rip() == begin) {

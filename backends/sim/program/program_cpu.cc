@@ -104,8 +104,11 @@ void ProgramCpu::ReceiveIpi(uint64_t delivery_mode, uint8_t vector) {
 }
 
 bool ProgramCpu::IsBehindSetup() const {
-  return processor_.level() == 1 &&
-         processor_.Rip() == lhv::OperationAddress(lhv::kL1CodeBase, program_.run_begin);
+  return processor_.level() == 1 && processor_.Rip() == AddressInL1(program_.run_begin);
+}
+
+uint64_t ProgramCpu::AddressInL1(size_t operation) const {
+  return lhv::OperationAddress(lhv::CodeOf(index_, lhv::kL1CodeBase), operation);
 }
 
 CpuEnd ProgramCpu::End() const {
@@ -121,8 +124,9 @@ CpuEnd ProgramCpu::End() const {
   }
   if (interpreter_->HasInstructionAt(processor_.Rip())) return CpuEnd::kStepLimit;
   const uint64_t rip = processor_.Rip();
-  if (rip == lhv::OperationAddress(lhv::kL1CodeBase, program_.l1.size())) return CpuEnd::kComplete;
-  if (rip == lhv::OperationAddress(lhv::kL2CodeBase, program_.l2.size())) {
+  if (rip == AddressInL1(program_.l1.size())) return CpuEnd::kComplete;
+  const uint64_t l2 = lhv::CodeOf(index_, lhv::kL2CodeBase);
+  if (rip == lhv::OperationAddress(l2, program_.l2.size())) {
     return CpuEnd::kCompleteInL2;
   }
   return CpuEnd::kLost;

@@ -76,6 +76,7 @@ class ProgramCpu : protected Platform, private lhv::ObservationLog {
   virtual void LeftL2(lhv::Interpreter&) {}
 
  private:
+  uint64_t AddressInL1(size_t operation) const;
   Signals SignalsNow() const;
   void DropUselessSignals();
   void SendIpi(uint64_t interrupt_command) override { bus_.SendIpi(index_, interrupt_command); }

@@ -142,9 +142,10 @@ class Shrinker {
           operation.selector != Encoding(VmcsField::kGuestRip)) {
         continue;
       }
-      const uint64_t number = (operation.value - lhv::kL2CodeBase) / lhv::kOperationBytes;
+      const uint64_t code = lhv::CodeOf(static_cast<uint32_t>(cpu), lhv::kL2CodeBase);
+      const uint64_t number = (operation.value - code) / lhv::kOperationBytes;
       if (number >= moved.size()) continue;
-      operation.value = lhv::OperationAddress(lhv::kL2CodeBase, moved[number]);
+      operation.value = lhv::OperationAddress(code, moved[number]);
     }
     Accept(std::move(candidate));
   }

@@ -253,7 +253,7 @@ std::string DescribePlace(const Scenario& scenario, const Machine& machine, uint
                         ": raw exit reason ", reason.value & ExitReasonValue::kBasicMask, " (",
                         Name(reason.basic()), ")");
   }
-  const uint64_t base = l1 ? lhv::kL1CodeBase : lhv::kL2CodeBase;
+  const uint64_t base = lhv::CodeOf(cpu, l1 ? lhv::kL1CodeBase : lhv::kL2CodeBase);
   const lhv::CpuProgram& program = scenario.program.cpus[cpu];
   const std::vector<int>& lines = l1 ? program.l1_lines : program.l2_lines;
   const uint64_t operation = (c.processor().Rip() - base) / lhv::kOperationBytes;

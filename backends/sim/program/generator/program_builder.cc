@@ -28,7 +28,7 @@ std::vector<Operation> MakeSetup() {
   std::vector<Operation> setup =
       lhv::EnterVmx({ProgramBuilder::kVmxonRegion, lhv::kValueIsWindowOffset});
   const std::vector<Operation> baseline =
-      lhv::BaselineVmcs({ProgramBuilder::kVmcsRegion, lhv::kValueIsWindowOffset});
+      lhv::BaselineVmcs({ProgramBuilder::kVmcsRegion, lhv::kValueIsWindowOffset}, 0);
   setup.insert(setup.end(), baseline.begin(), baseline.end());
   return setup;
 }
