@@ -27,10 +27,12 @@ class NativeMachine::NativeCpu final : public ProgramCpu {
   ProcessorState at_reset_;
 };
 
-NativeMachine::NativeMachine(uint32_t cpus, TlbPolicy policy, const Capabilities& hardware)
+NativeMachine::NativeMachine(uint32_t cpus, TlbPolicy policy, const Capabilities& hardware,
+                             NativeFeatures features)
     : ProgramMachine(cpus), watches_(policy == TlbPolicy::kEvictAtOnce) {
   if (watches_) memory().set_watch(&watch_);
-  const Capabilities capabilities = OfferedCapabilities(hardware);
+  const Capabilities capabilities =
+      features == NativeFeatures::kAll ? hardware : OfferedCapabilities(hardware);
   const ProcessorOptions options{.native = true,
                                  .ticks_per_instruction = kTicksPerInstruction,
                                  .keep_translations = policy == TlbPolicy::kKeep};

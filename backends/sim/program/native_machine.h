@@ -17,13 +17,18 @@ enum class TlbPolicy : uint8_t {
   kEvictAtOnce,
 };
 
+// Which of the features of `hardware` the CPUs have: those that the core offers L1 there, or all
+// that the simulated CPU knows.
+enum class NativeFeatures : uint8_t { kOffered, kAll };
+
 // The reference: guest programs on simulated CPUs that have natively what the core offers L1 on a
 // processor with the capabilities `hardware`.
 class NativeMachine final : public ProgramMachine {
  public:
   // 1 to kMostCpus CPUs.
   NativeMachine(uint32_t cpus, TlbPolicy policy,
-                const Capabilities& hardware = SimulatedCapabilities());
+                const Capabilities& hardware = SimulatedCapabilities(),
+                NativeFeatures features = NativeFeatures::kOffered);
   ~NativeMachine() override;
 
  private:
