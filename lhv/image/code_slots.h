@@ -1,0 +1,72 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// The memory where the code of guest programs lies. A slot of eight bytes at rest leads to a stub
+// of its own, which tells the interpreter where control has arrived; all other memory there is a
+// jump to itself: a CPU that comes there rests until an event moves it.
+#ifndef NVMX_LHV_IMAGE_CODE_SLOTS_H_
+#define NVMX_LHV_IMAGE_CODE_SLOTS_H_
+
+#include <array>
+#include <cstddef>
+#include <cstdint>
+#include <optional>
+#include <span>
+
+#include "lhv/layout.h"
+#include "lhv/program.h"
+
+namespace nvmx::lhv {
+
+class CodeSlots {
+ public:
+  static constexpr size_t kStubBytes = 24;
+  // Two instructions before the stubs of a CPU: they find the CpuArea.
+  static constexpr size_t kCommonBytes = 24;
+
+  struct Parts {
+    uint32_t cpu;
+    // Where address 0 of memory is: nullptr on a real machine.
+    uint8_t* memory;
+    // Addresses below 4 GBytes, near the code: where stubs can be, and the CpuArea.
+    uint64_t stubs;
+    size_t stub_bytes;
+    uint64_t area;
+  };
+  explicit CodeSlots(const Parts& parts);
+
+  // Fills all code and handlers of the CPU. Once, before the first program.
+  void FillAll();
+  // Makes the slots where a program can come. False if there is no room for so many stubs.
+  bool Prepare(const CpuProgramView& program);
+  // Makes them as FillAll() left them.
+  void Clear();
+
+  // The slot whose stub holds the address; nothing if none does.
+  std::optional<uint64_t> SlotOfStub(uint64_t address) const;
+  // True for an address in the code that all stubs share.
+  bool IsInCommonCode(uint64_t address) const;
+
+  using Bytes = std::array<uint8_t, kInstructionBytes>;
+  // Gives what was there.
+  Bytes Write(uint64_t slot, const Bytes& bytes);
+  // A slot at rest becomes one with CLI as its first instruction. Behind STI, interrupts wait for
+  // the end of that. Gives what was there.
+  Bytes PrependCli(uint64_t slot);
+
+ private:
+  uint8_t* At(uint64_t address) const { return parts_.memory + address; }
+  void FillWithRest(uint64_t first, uint64_t bytes);
+  bool AddCode(uint64_t base, std::span<const Operation> code);
+  bool Add(uint64_t slot);
+  void WriteCommonCode();
+  void WriteStub(uint64_t stub, uint64_t slot);
+  void WriteJump(uint64_t at, uint64_t to);
+  void Put32(uint64_t at, uint64_t value);
+
+  const Parts parts_;
+  size_t count_ = 0;
+};
+
+}  // namespace nvmx::lhv
+
+#endif  // NVMX_LHV_IMAGE_CODE_SLOTS_H_

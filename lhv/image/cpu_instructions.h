@@ -1,0 +1,53 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// Instructions that the image itself executes, beside those of the machine room.
+#ifndef NVMX_LHV_IMAGE_CPU_INSTRUCTIONS_H_
+#define NVMX_LHV_IMAGE_CPU_INSTRUCTIONS_H_
+
+#include <cstdint>
+
+namespace nvmx::lhv {
+
+template <typename T>
+T& Memory(uint64_t address) {
+  return *reinterpret_cast<T*>(address);
+}
+
+inline uint16_t ReadCs() {
+  uint16_t value;
+  asm volatile("mov %%cs, %0" : "=r"(value));
+  return value;
+}
+inline uint16_t ReadSs() {
+  uint16_t value;
+  asm volatile("mov %%ss, %0" : "=r"(value));
+  return value;
+}
+inline void WriteCr8(uint64_t value) { asm volatile("mov %0, %%cr8" ::"r"(value) : "memory"); }
+
+// VMREAD of a field of the current VMCS, which there must be.
+inline uint64_t Vmread(uint64_t field) {
+  uint64_t value;
+  asm volatile("vmread %1, %0" : "=r"(value) : "r"(field) : "cc");
+  return value;
+}
+inline void Vmwrite(uint64_t field, uint64_t value) {
+  asm volatile("vmwrite %1, %0" ::"r"(field), "r"(value) : "cc");
+}
+// Eight bytes at an offset in FS or GS.
+inline uint64_t ReadFs(uint64_t offset) {
+  uint64_t value;
+  asm volatile("movq %%fs:(%1), %0" : "=r"(value) : "r"(offset) : "memory");
+  return value;
+}
+inline uint64_t ReadGs(uint64_t offset) {
+  uint64_t value;
+  asm volatile("movq %%gs:(%1), %0" : "=r"(value) : "r"(offset) : "memory");
+  return value;
+}
+inline void Vmxoff() { asm volatile("vmxoff" ::: "cc", "memory"); }
+inline void Vmcall() { asm volatile("vmcall" ::"a"(0) : "cc", "memory"); }
+
+}  // namespace nvmx::lhv
+
+#endif  // NVMX_LHV_IMAGE_CPU_INSTRUCTIONS_H_

@@ -1,0 +1,156 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "lhv/image/cpu_state.h"
+
+#include "backends/vmx-hw/machine/cpu_instructions.h"
+#include "backends/vmx-hw/machine/traps.h"
+#include "core/x86/control_registers.h"
+#include "core/x86/efer.h"
+#include "core/x86/memory_type.h"
+#include "core/x86/msr.h"
+#include "lhv/image/cpu_instructions.h"
+#include "lhv/image/local_apic.h"
+#include "lhv/image/machine_tables.h"
+
+extern "C" const uint64_t boot_pml4[];
+
+namespace nvmx::lhv {
+namespace {
+
+using metal::ReadCr4;
+using metal::ReadMsr;
+using metal::TryWriteMsr;
+using metal::WriteCr0;
+using metal::WriteCr2;
+using metal::WriteCr3;
+using metal::WriteCr4;
+using metal::WriteMsr;
+
+struct [[gnu::packed]] TableRegister {
+  uint16_t limit;
+  uint64_t base;
+};
+
+void LoadSegments() {
+  asm volatile(
+      "mov %0, %%ds\n mov %0, %%es\n mov %0, %%ss\n mov %0, %%fs\n mov %0, %%gs\n"
+      "pushq %1\n leaq 1f(%%rip), %%rax\n pushq %%rax\n lretq\n 1:" ::"r"(uint32_t{kDataSelector}),
+      "i"(uint64_t{kCodeSelector})
+      : "rax", "memory");
+}
+
+struct MsrValue {
+  Msr msr;
+  uint64_t value;
+};
+// What a program may have written; what the simulated CPU has at reset.
+constexpr MsrValue kMsrs[] = {
+    {Msr::IA32_PAT, kPatReset},  {Msr::IA32_SYSENTER_CS, 0}, {Msr::IA32_SYSENTER_ESP, 0},
+    {Msr::IA32_SYSENTER_EIP, 0}, {Msr::IA32_STAR, 0},        {Msr::IA32_LSTAR, 0},
+    {Msr::IA32_CSTAR, 0},        {Msr::IA32_FMASK, 0},       {Msr::IA32_KERNEL_GS_BASE, 0},
+    {Msr::IA32_TSC_AUX, 0},      {Msr::IA32_DEBUGCTL, 0},
+};
+
+void WriteOneMsr(void* argument) {
+  const auto& row = *static_cast<const MsrValue*>(argument);
+  WriteMsr(Index(row.msr), row.value);
+}
+
+void WriteMtrr(void* argument) {
+  WriteMsr(static_cast<uint32_t>(reinterpret_cast<uint64_t>(argument)), 0);
+}
+
+// Each of these may not exist.
+void LoadMsrs(CpuArea& area) {
+  for (const MsrValue& row : kMsrs) {
+    RunProtected(&area, &WriteOneMsr, const_cast<MsrValue*>(&row));
+  }
+  constexpr uint64_t kFirstVariable = 0x200;
+  constexpr uint64_t kVariable = 16;
+  for (uint64_t msr = kFirstVariable; msr < kFirstVariable + kVariable; ++msr) {
+    RunProtected(&area, &WriteMtrr, reinterpret_cast<void*>(msr));
+  }
+}
+
+void ResetXcr0(void*) { asm volatile("xsetbv" ::"a"(1), "d"(0), "c"(0)); }
+
+void UnblockNmis() {
+  asm volatile(
+      "movq %%rsp, %%rax\n pushq %0\n pushq %%rax\n pushfq\n pushq %1\n leaq 1f(%%rip), %%rax\n"
+      "pushq %%rax\n iretq\n 1: nop" ::"i"(uint64_t{kDataSelector}),
+      "i"(uint64_t{kCodeSelector})
+      : "rax", "memory");
+}
+
+// Ends blocking by NMI, and takes what a program has left pending: the entry from the interpreter
+// makes a note of it.
+void TakePendingEvents(void*) {
+  // An NMI that the first lets in blocks them again.
+  for (int i = 0; i < 3; ++i) UnblockNmis();
+  constexpr unsigned kMostInterrupts = 256;
+  for (unsigned i = 0; i < kMostInterrupts && LocalApic::HasWork(); ++i) {
+    asm volatile("sti\n nop\n nop\n cli" ::: "memory");
+    LocalApic::EndInterrupt();
+  }
+}
+
+void CallL1(void*) { Vmcall(); }
+void TurnVmxOff(void*) { Vmxoff(); }
+
+}  // namespace
+
+void TakeBackCpu(CpuArea& area, uint32_t cpu, uint32_t level) {
+  if (level == 2) RunProtected(&area, &CallL1, nullptr);
+  RunProtected(&area, &TurnVmxOff, nullptr);
+  // A program may have left only what it needed itself.
+  WriteCr3(reinterpret_cast<uint64_t>(boot_pml4));
+  metal::LoadDescriptorTables(cpu);
+  LoadSegments();
+  // GS is the image's again behind that.
+  metal::LoadDescriptorTables(cpu);
+}
+
+void LoadInitialState(CpuArea& area, uint32_t cpu) {
+  const uint64_t window = WindowOf(cpu);
+  WriteCr3(window + kPageTableOffset);
+  WriteCr4(Cr4::kPae | Cr4::kVmxe);
+  WriteCr0(Cr0::kPe | Cr0::kEt | Cr0::kNe | Cr0::kPg);
+  WriteMsr(Index(Msr::IA32_EFER), Efer::kLme | Efer::kLma);
+  const TableRegister gdtr{kMachineGdtLimit, window + kGdtOffset};
+  const TableRegister idtr{kMachineIdtLimit, window + kL1IdtOffset};
+  asm volatile("lgdt %0" ::"m"(gdtr));
+  asm volatile("lidt %0" ::"m"(idtr));
+  LoadSegments();
+  // LTR wants a TSS that is not busy.
+  constexpr uint64_t kTypeByte = 5;
+  constexpr uint8_t kBusy = 2;
+  Memory<uint8_t>(window + kGdtOffset + kTssSelector + kTypeByte) &= static_cast<uint8_t>(~kBusy);
+  asm volatile("ltr %0" ::"r"(kTssSelector));
+  asm volatile("lldt %0" ::"r"(uint16_t{0}));
+  const uint64_t zero = 0;
+  asm volatile("mov %0, %%dr7" ::"r"(uint64_t{Dr7::kInit}));
+  asm volatile("mov %0, %%dr0\n mov %0, %%dr1\n mov %0, %%dr2\n mov %0, %%dr3" ::"r"(zero));
+  asm volatile("mov %0, %%dr6" ::"r"(uint64_t{Dr6::kInit}));
+  WriteCr2(0);
+  WriteCr8(0);
+  LoadMsrs(area);
+  RunProtected(&area, &TakePendingEvents, nullptr);
+  // XSETBV is there with CR4.OSXSAVE alone.
+  constexpr uint64_t kOsxsave = uint64_t{1} << 18;
+  uint32_t eax = 1, ebx, ecx = 0, edx;
+  asm volatile("cpuid" : "+a"(eax), "=b"(ebx), "+c"(ecx), "=d"(edx));
+  constexpr uint32_t kXsave = 1u << 26;
+  if ((ecx & kXsave) != 0) {
+    WriteCr4(ReadCr4() | kOsxsave);
+    RunProtected(&area, &ResetXcr0, nullptr);
+    WriteCr4(ReadCr4() & ~kOsxsave);
+  }
+}
+
+void AllowVmx() {
+  constexpr uint64_t kLock = 1;
+  constexpr uint64_t kOutsideSmx = 4;
+  const uint64_t value = ReadMsr(Index(Msr::IA32_FEATURE_CONTROL));
+  if ((value & kLock) == 0) WriteMsr(Index(Msr::IA32_FEATURE_CONTROL), kLock | kOutsideSmx);
+}
+
+}  // namespace nvmx::lhv
