@@ -26,6 +26,7 @@ int RunExplore(const std::vector<std::string>& arguments);
 int RunCompare(const std::vector<std::string>& arguments);
 int RunExperiments(const std::vector<std::string>& arguments);
 int RunGenerate(const std::vector<std::string>& arguments);
+int RunPack(const std::vector<std::string>& arguments);
 int RunShow(const std::vector<std::string>& arguments);
 int RunExplain(const std::vector<std::string>& arguments);
 int RunShrink(const std::vector<std::string>& arguments);

@@ -16,6 +16,7 @@
 #include "core/nested/offered_capabilities.h"
 #include "tools/command_line.h"
 #include "tools/commands.h"
+#include "tools/compare_log.h"
 #include "tools/input_files.h"
 #include "tools/processor_flag.h"
 #include "tools/scenario_flags.h"
@@ -58,6 +59,7 @@ int RunCompare(const std::vector<std::string>& arguments) {
   absl::StatusOr<std::vector<std::string>> files = InputFiles(arguments);
   if (!files.ok()) return Complain(std::string(files.status().message()));
   const bool verbose = absl::GetFlag(FLAGS_verbose);
+  if (ComparesLog()) return CompareLog(*files, verbose);
   std::map<uint32_t, std::unique_ptr<sim::Comparer>> comparers;
   absl::StatusOr<Capabilities> hardware = HardwareFromFlags();
   if (!hardware.ok()) return Complain(std::string(hardware.status().message()));

@@ -32,15 +32,6 @@ namespace fs = std::filesystem;
 
 constexpr char kScheduleSuffix[] = ".schedule";
 
-absl::StatusOr<std::string> ReadFile(const std::string& path) {
-  std::ifstream file(path, std::ios::binary);
-  std::string text{std::istreambuf_iterator<char>(file), std::istreambuf_iterator<char>()};
-  if (!file.is_open() || file.bad() || fs::is_directory(path)) {
-    return absl::NotFoundError(absl::StrCat(path, ": cannot be read"));
-  }
-  return text;
-}
-
 std::span<const std::byte> Bytes(const std::string& text) { return std::as_bytes(std::span(text)); }
 
 absl::Status At(const std::string& path, const absl::Status& status) {
@@ -87,6 +78,15 @@ absl::StatusOr<sim::Schedule> DecodeSchedule(const std::string& path, const std:
 }
 
 }  // namespace
+
+absl::StatusOr<std::string> ReadFile(const std::string& path) {
+  std::ifstream file(path, std::ios::binary);
+  std::string text{std::istreambuf_iterator<char>(file), std::istreambuf_iterator<char>()};
+  if (!file.is_open() || file.bad() || fs::is_directory(path)) {
+    return absl::NotFoundError(absl::StrCat(path, ": cannot be read"));
+  }
+  return text;
+}
 
 bool TakesInputsOfATarget() { return !absl::GetFlag(FLAGS_target).empty(); }
 

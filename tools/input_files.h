@@ -42,6 +42,9 @@ absl::StatusOr<sim::Schedule> LoadScheduleInput(const std::string& path);
 // From text that may begin with lines of comment; `name` is for errors.
 absl::StatusOr<sim::Schedule> ParseScheduleText(const std::string& name, const std::string& text);
 
+// The bytes of the file. An error names it.
+absl::StatusOr<std::string> ReadFile(const std::string& path);
+
 // Writes the file as a whole or not at all. An error names it.
 absl::Status WriteFile(const std::string& path, const std::string& text);
 

@@ -49,9 +49,12 @@ const std::vector<Command>& Commands() {
        "asks for what that processor lacks is compared too, and counts as skipped if nothing "
        "differs; "
        "--verbose says what it lacks.\n"
+       "With --log the programs do not run on sim-nested: FILE is what the image in lhv/image wrote "
+       "on the serial line of a machine that ran them, and is compared with sim-native. --tap "
+       "prints the result as a TAP stream.\n"
        "Exit status: 0 if nothing differs that is not declared, 1 if something does, 2 for bad "
        "input.",
-       {"processor", "cpus", "verbose", "target"},
+       {"processor", "cpus", "verbose", "target", "log", "tap"},
        RunCompare},
       {"experiments",
        "[DIRECTORY]",
@@ -65,6 +68,14 @@ const std::vector<Command>& Commands() {
        "Exit status: 0 if all answers are those of real processors, 1 if not, 2 for bad input.",
        {},
        RunExperiments},
+      {"pack",
+       "PROGRAM...",
+       "packs guest programs for the bootable image",
+       "Each PROGRAM is a file as lhv/README.md describes it, or a directory with such files. The "
+       "pack is a boot module of the image in lhv/image.\n"
+       "Exit status: 0 if it is written, 2 for bad input.",
+       {"output", "cpus"},
+       RunPack},
       {"generate",
        "",
        "makes guest programs up, and compares the reference and the core on them",

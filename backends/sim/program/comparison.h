@@ -51,6 +51,8 @@ struct Comparison {
   ProgramResult keep;  // the reference, with each policy of its TLB
   ProgramResult evict;
   ProgramResult nested;
+  // What `nested` is the result of.
+  const char* tested = "sim-nested";
   // Unless the likeness is kSame: between `keep` and `nested`.
   std::optional<Difference> difference;
   // What the processors can do. Unless the likeness is kSame.

@@ -1,0 +1,284 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "backends/sim/program/captured_log.h"
+
+#include <cstring>
+
+#include "absl/strings/match.h"
+#include "absl/strings/str_cat.h"
+#include "core/nested/offered_capabilities.h"
+#include "core/vmx/capabilities.h"
+#include "core/vmx/controls.h"
+#include "core/vmx/interruptibility.h"
+#include "core/vmx/vmcs_field.h"
+#include "core/vmx/vmcs_image.h"
+#include "core/x86/address.h"
+#include "core/x86/msr.h"
+#include "core/x86/rflags.h"
+#include "lhv/expected_observations.h"
+
+namespace nvmx::sim {
+namespace {
+
+using lhv::ImageEnd;
+using lhv::Operation;
+using lhv::OperationKind;
+
+struct Deviation {
+  const char* program;
+  const char* reason;
+};
+constexpr Deviation kDeviations[] = {
+#define NVMX_DEVIATION(program, reason) {program, reason},
+#include "backends/sim/program/bochs_deviations.def"
+#undef NVMX_DEVIATION
+    {nullptr, nullptr},
+};
+
+bool IsWriteOf(const Operation& operation, VmcsField field) {
+  return (operation.kind == OperationKind::kVmwrite ||
+          operation.kind == OperationKind::kVmwriteControl) &&
+         operation.selector == Encoding(field);
+}
+
+const char* WhyNotComparable(const Operation& o) {
+  const bool is_msr = o.kind == OperationKind::kRdmsr || o.kind == OperationKind::kWrmsr;
+  switch (o.kind) {
+    case OperationKind::kRdtsc:
+    case OperationKind::kRdtscp:
+      return "it reads the time";
+    case OperationKind::kRdrand:
+    case OperationKind::kRdseed:
+      return "it reads random numbers";
+    case OperationKind::kIn:
+    case OperationKind::kOut:
+      return "its ports are devices of the machine";
+    case OperationKind::kPopf:
+      if ((o.value & Rflags::kTf) != 0) return "it counts instructions: TF";
+      break;
+    default:
+      break;
+  }
+  if (is_msr && o.selector == Index(Msr::IA32_TIME_STAMP_COUNTER)) return "it reads the time";
+  if (IsWriteOf(o, VmcsField::kPinBasedControls) &&
+      (o.value & PinBased::kActivateVmxPreemptionTimer) != 0) {
+    return "it counts time: VMX-preemption timer";
+  }
+  if (IsWriteOf(o, VmcsField::kPrimaryProcessorBasedControls) &&
+      (o.value & PrimaryProcessorBased::kMonitorTrapFlag) != 0) {
+    return "it counts instructions: monitor trap flag";
+  }
+  if (IsWriteOf(o, VmcsField::kGuestRflags) && (o.value & Rflags::kTf) != 0) {
+    return "it counts instructions: TF";
+  }
+  if (IsWriteOf(o, VmcsField::kGuestInterruptibilityState) &&
+      (o.value & (Interruptibility::kBlockingBySti | Interruptibility::kBlockingByMovSs)) != 0) {
+    return "an event behind a VM entry with blocking comes in the image's own code";
+  }
+  if (IsWriteOf(o, VmcsField::kSecondaryProcessorBasedControls) &&
+      (o.value & Secondary::kEnablePml) != 0) {
+    return "the log has the pages that the interpreter writes";
+  }
+  if (IsWriteOf(o, VmcsField::kVmEntryControls) && (o.value & VmEntry::kIa32eModeGuest) == 0) {
+    return "L2 is not in 64-bit mode";
+  }
+  return nullptr;
+}
+
+// How a run that ended so on the machine ends on the reference.
+bool IsLike(CpuEnd reference, const lhv::LoggedCpu& captured) {
+  if (!captured.end) {
+    return reference == CpuEnd::kShutdown || reference == CpuEnd::kWaitsForSipi ||
+           reference == CpuEnd::kHalted;
+  }
+  switch (*captured.end) {
+    case ImageEnd::kComplete:
+      return reference == CpuEnd::kComplete;
+    case ImageEnd::kCompleteInL2:
+      return reference == CpuEnd::kCompleteInL2;
+    case ImageEnd::kStepLimit:
+      return reference == CpuEnd::kStepLimit;
+    case ImageEnd::kLost:
+      return reference == CpuEnd::kLost;
+    case ImageEnd::kResting:
+      return reference == CpuEnd::kHalted || reference == CpuEnd::kLost ||
+             reference == CpuEnd::kShutdown;
+    default:
+      return false;
+  }
+}
+
+CpuEnd EndOf(const lhv::LoggedCpu& captured) {
+  if (!captured.end) return CpuEnd::kShutdown;
+  switch (*captured.end) {
+    case ImageEnd::kComplete:
+      return CpuEnd::kComplete;
+    case ImageEnd::kCompleteInL2:
+      return CpuEnd::kCompleteInL2;
+    case ImageEnd::kStepLimit:
+      return CpuEnd::kStepLimit;
+    case ImageEnd::kResting:
+      return CpuEnd::kHalted;
+    default:
+      return CpuEnd::kLost;
+  }
+}
+
+ProgramResult ResultFor(const ProgramResult& reference, const lhv::LoggedProgram& captured) {
+  ProgramResult result;
+  for (size_t cpu = 0; cpu < reference.cpus.size(); ++cpu) {
+    const lhv::LoggedCpu logged =
+        cpu < captured.cpus.size() ? captured.cpus[cpu] : lhv::LoggedCpu{};
+    const CpuEnd end = reference.cpus[cpu].end;
+    result.cpus.push_back({.log = logged.log, .end = IsLike(end, logged) ? end : EndOf(logged)});
+  }
+  return result;
+}
+
+// Why the image could not run the program to its end; empty if it could.
+std::string WhyImageStopped(const lhv::LoggedProgram& captured) {
+  for (const lhv::LoggedCpu& cpu : captured.cpus) {
+    if (!cpu.end) continue;
+    switch (*cpu.end) {
+      case ImageEnd::kRefused:
+        return absl::StrCat("an instruction has no encoding of eight bytes (kind ", cpu.detail,
+                            ")");
+      case ImageEnd::kFault:
+      case ImageEnd::kInterrupted:
+        return "the interpreter cannot run there: tables do not map the image";
+      case ImageEnd::kBadProgram:
+        return absl::StrCat("it needs ", cpu.detail, " CPUs");
+      default:
+        break;
+    }
+  }
+  return "";
+}
+
+// Whether the machine saw what the program says: where the SDM leaves something open it is less
+// than what the reference saw.
+bool IsAsExpected(const lhv::GuestProgram& program, const ProgramResult& reference,
+                  const lhv::LoggedProgram& captured) {
+  for (size_t cpu = 0; cpu < program.cpus.size(); ++cpu) {
+    const lhv::LoggedCpu logged =
+        cpu < captured.cpus.size() ? captured.cpus[cpu] : lhv::LoggedCpu{};
+    const auto& expected = program.cpus[cpu].expected;
+    if (!IsLike(reference.cpus[cpu].end, logged) || !expected ||
+        lhv::CompareWithExpected(*expected, logged.log)) {
+      return false;
+    }
+  }
+  return true;
+}
+
+// A VMCS region that the program itself has given the revision identifier of the core.
+bool HoldsRevision(const lhv::CpuProgram& cpu) {
+  const auto revision = static_cast<uint32_t>(OfferedCapabilities(SimulatedCapabilities()).basic &
+                                              VmxBasic::kRevisionIdentifier);
+  for (const lhv::MemoryBlock& block : cpu.memory) {
+    uint32_t word = 0;
+    for (size_t at = 0; at + sizeof word <= block.bytes.size(); at += kPageSize) {
+      std::memcpy(&word, block.bytes.data() + at, sizeof word);
+      if ((word & VmxBasic::kRevisionIdentifier) == revision) return true;
+    }
+  }
+  for (const Operation& operation : cpu.l1) {
+    if (operation.kind != OperationKind::kWriteMemory) continue;
+    // The last byte alone makes a shadow VMCS of a region.
+    const bool is_last_byte =
+        operation.selector == 1 && operation.extra == (revision | kShadowVmcsIndicator) >> 24;
+    if (is_last_byte || (operation.extra & VmxBasic::kRevisionIdentifier) == revision) return true;
+  }
+  return false;
+}
+
+// What is each machine's own, by what was observed first.
+std::string WhyMachinesDiffer(const Difference& difference) {
+  if (!difference.reference || !difference.nested) return "";
+  const lhv::Observation& o = *difference.reference;
+  if (o.kind != difference.nested->kind || o.selector != difference.nested->selector) return "";
+  const bool is_capability =
+      o.selector >= Index(Msr::IA32_VMX_BASIC) && o.selector <= Index(Msr::IA32_VMX_VMFUNC);
+  if (o.kind == lhv::ObservationKind::kMsrValue && is_capability) {
+    return "VMX capability MSRs are the machine's own";
+  }
+  if (o.kind == lhv::ObservationKind::kCpuidValue) {
+    return "CPUID leaves that the profile of the processor does not have";
+  }
+  constexpr uint64_t kOnes = ~uint64_t{0};
+  if (o.kind == lhv::ObservationKind::kMemoryValue && (o.value | kOnes << 8 * o.extra) == kOnes) {
+    return "it reads physical memory that is not the program's";
+  }
+  return "";
+}
+
+}  // namespace
+
+const char* Name(Calibration calibration) {
+  switch (calibration) {
+    case Calibration::kSame:
+      return "same";
+    case Calibration::kAsExpected:
+      return "as expected";
+    case Calibration::kDeviation:
+      return "known deviation";
+    case Calibration::kNotComparable:
+      return "not comparable";
+    case Calibration::kDifferent:
+      return "DIFFERENT";
+  }
+  return "?";
+}
+
+std::string WhyNotComparable(const lhv::GuestProgram& program) {
+  for (const lhv::CpuProgram& cpu : program.cpus) {
+    if (HoldsRevision(cpu)) return "it holds the VMCS revision identifier of the core";
+  }
+  for (const lhv::CpuProgram& cpu : program.cpus) {
+    for (const auto* code : {&cpu.l1, &cpu.l2}) {
+      for (const lhv::Operation& operation : *code) {
+        if (const char* const reason = WhyNotComparable(operation)) return reason;
+      }
+    }
+  }
+  return "";
+}
+
+std::string KnownDeviation(const std::string& name) {
+  for (const Deviation& row : kDeviations) {
+    if (row.program == nullptr) break;
+    if (absl::StrContains(name, absl::StrCat("lhv/suites/", row.program))) return row.reason;
+  }
+  return "";
+}
+
+void CompareCaptured(const std::string& name, const lhv::GuestProgram& program,
+                     const lhv::LoggedProgram& captured, CapturedComparison& result) {
+  Comparison& c = result.comparison;
+  c.tested = "machine";
+  c.likeness = Likeness::kDifferent;
+  c.ambiguous = !SameObservations(c.keep, c.evict);
+  result.reason.clear();
+  result.calibration = Calibration::kSame;
+  for (const ProgramResult* reference : {&c.keep, &c.evict}) {
+    c.nested = ResultFor(*reference, captured);
+    c.difference = FirstDifference(*reference, c.nested);
+    if (!c.difference) return;
+  }
+  c.nested = ResultFor(c.keep, captured);
+  c.difference = FirstDifference(c.keep, c.nested);
+  if (IsAsExpected(program, c.keep, captured)) {
+    result.calibration = Calibration::kAsExpected;
+    return;
+  }
+  if (result.reason = KnownDeviation(name); !result.reason.empty()) {
+    result.calibration = Calibration::kDeviation;
+    return;
+  }
+  result.calibration = Calibration::kNotComparable;
+  if (result.reason = WhyImageStopped(captured); !result.reason.empty()) return;
+  if (result.reason = WhyNotComparable(program); !result.reason.empty()) return;
+  if (result.reason = WhyMachinesDiffer(*c.difference); !result.reason.empty()) return;
+  result.calibration = Calibration::kDifferent;
+}
+
+}  // namespace nvmx::sim

@@ -1,0 +1,45 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// What a real machine saw (lhv/image writes it), against the reference.
+#ifndef NVMX_BACKENDS_SIM_PROGRAM_CAPTURED_LOG_H_
+#define NVMX_BACKENDS_SIM_PROGRAM_CAPTURED_LOG_H_
+
+#include <cstdint>
+#include <string>
+
+#include "backends/sim/program/comparison.h"
+#include "lhv/assembled.h"
+#include "lhv/image/serial_log.h"
+
+namespace nvmx::sim {
+
+enum class Calibration : uint8_t {
+  kSame,
+  kAsExpected,     // not the same, but all that the program says must be observed, and no more
+  kDeviation,      // the table of the machine's known deviations has the program
+  kNotComparable,  // the program asks for what two machines cannot do alike
+  kDifferent,
+};
+const char* Name(Calibration calibration);
+
+struct CapturedComparison {
+  Calibration calibration = Calibration::kSame;
+  std::string reason;  // of kDeviation and kNotComparable
+  // The reference is `keep`, the machine `nested`.
+  Comparison comparison;
+};
+
+// What keeps the program from looking the same on two machines; empty if nothing is known to.
+std::string WhyNotComparable(const lhv::GuestProgram& program);
+
+// Why the machine is known to differ on the program called `name`; empty if it is not known to.
+std::string KnownDeviation(const std::string& name);
+
+// Compares with the logs of the reference, which has run the program with each policy of its TLB:
+// keep and evict in result.comparison. A log that equals one of them is the same.
+void CompareCaptured(const std::string& name, const lhv::GuestProgram& program,
+                     const lhv::LoggedProgram& captured, CapturedComparison& result);
+
+}  // namespace nvmx::sim
+
+#endif  // NVMX_BACKENDS_SIM_PROGRAM_CAPTURED_LOG_H_

@@ -1,0 +1,100 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "backends/sim/program/captured_log.h"
+
+#include "gtest/gtest.h"
+#include "lhv/assembler.h"
+
+namespace nvmx::sim {
+namespace {
+
+using lhv::ImageEnd;
+
+class CapturedLogTest : public testing::Test {
+ protected:
+  lhv::GuestProgram Assembled(const std::string& run) {
+    const auto program = lhv::Assemble("p.yaml", "name: p\ncpus:\n  - {run: [" + run + "]}\n", 1);
+    EXPECT_TRUE(program.ok()) << program.status();
+    return *program;
+  }
+  // Runs it on the reference; the machine saw the same.
+  void Run(const lhv::GuestProgram& program) {
+    NativeMachine keep(1, TlbPolicy::kKeep), evict(1, TlbPolicy::kEvictAtOnce);
+    keep.Run(program, result_.comparison.keep);
+    evict.Run(program, result_.comparison.evict);
+    captured_.cpus = {{result_.comparison.keep.cpus[0].log, ImageEnd::kComplete, 0}};
+  }
+  Calibration Compare(const lhv::GuestProgram& program, const std::string& name = "p.yaml") {
+    CompareCaptured(name, program, captured_, result_);
+    return result_.calibration;
+  }
+
+  CapturedComparison result_;
+  lhv::LoggedProgram captured_;
+};
+
+TEST_F(CapturedLogTest, EqualLogsAreTheSame) {
+  const auto program = Assembled("rdmsr: IA32_PAT");
+  Run(program);
+  EXPECT_EQ(Compare(program), Calibration::kSame);
+}
+
+TEST_F(CapturedLogTest, AnotherValueIsADifference) {
+  const auto program = Assembled("rdmsr: IA32_PAT");
+  Run(program);
+  captured_.cpus[0].log[0].value ^= 1;
+  EXPECT_EQ(Compare(program), Calibration::kDifferent);
+  ASSERT_TRUE(result_.comparison.difference);
+  EXPECT_EQ(result_.comparison.difference->position, 0u);
+}
+
+TEST_F(CapturedLogTest, AnotherEndIsADifference) {
+  const auto program = Assembled("rdmsr: IA32_PAT");
+  Run(program);
+  captured_.cpus[0].end = ImageEnd::kResting;
+  EXPECT_EQ(Compare(program), Calibration::kDifferent);
+  captured_.cpus[0].end.reset();
+  EXPECT_EQ(Compare(program), Calibration::kDifferent) << "the machine stopped";
+}
+
+TEST_F(CapturedLogTest, AMachineThatStopsWhereNothingWakesTheReferenceIsTheSame) {
+  const auto program = Assembled("rdmsr: IA32_PAT, hlt");
+  Run(program);
+  captured_.cpus[0].end.reset();
+  EXPECT_EQ(Compare(program), Calibration::kSame);
+  captured_.cpus[0].end = ImageEnd::kResting;
+  EXPECT_EQ(Compare(program), Calibration::kSame);
+  captured_.cpus[0].end = ImageEnd::kComplete;
+  EXPECT_EQ(Compare(program), Calibration::kDifferent);
+}
+
+TEST_F(CapturedLogTest, TimeIsNotComparedButMayBeEqual) {
+  const auto program = Assembled("rdtsc");
+  Run(program);
+  EXPECT_EQ(Compare(program), Calibration::kSame);
+  captured_.cpus[0].log[0].value += 1000;
+  EXPECT_EQ(Compare(program), Calibration::kNotComparable);
+  EXPECT_EQ(result_.reason, "it reads the time");
+}
+
+TEST_F(CapturedLogTest, WhatTheImageRefusesIsNotCompared) {
+  const auto program = Assembled("rdmsr: IA32_PAT");
+  Run(program);
+  captured_.cpus[0] = {{}, ImageEnd::kRefused, 3};
+  EXPECT_EQ(Compare(program), Calibration::kNotComparable);
+  captured_.cpus[0].end = ImageEnd::kBadProgram;
+  EXPECT_EQ(Compare(program), Calibration::kNotComparable);
+}
+
+TEST_F(CapturedLogTest, TheTableSaysWhatTheMachineIsKnownToDoOtherwise) {
+  EXPECT_EQ(KnownDeviation("lhv/suites/classics/hypercalls.yaml"),
+            KnownDeviation("/somewhere/lhv/suites/classics/hypercalls.yaml"));
+  EXPECT_NE(KnownDeviation("lhv/suites/classics/hypercalls.yaml"), "");
+  EXPECT_EQ(KnownDeviation("lhv/suites/classics/ept-cycle.yaml"), "");
+  const auto program = Assembled("rdmsr: IA32_PAT");
+  Run(program);
+  captured_.cpus[0].log.clear();
+  EXPECT_EQ(Compare(program, "lhv/suites/classics/hypercalls.yaml"), Calibration::kDeviation);
+}
+
+}  // namespace
+}  // namespace nvmx::sim
