@@ -465,7 +465,7 @@ void Encoder::AppendDisplacement(unsigned reg, const Operand& operand) {
 }
 
 // A segment override, once more for each byte. In 64-bit mode those of ES, CS, SS and DS do
-// nothing; SDM Vol. 1, 3.3.4 "Modes of Operation" and 3.4.2.1.
+// nothing. SDM Vol. 1, 3.4.2.1 "Segment Registers in 64-Bit Mode".
 uint8_t Encoder::PaddingPrefix() const {
   constexpr uint8_t kOverrides[] = {0x26, 0x2E, 0x36, 0x3E, 0x64, 0x65};
   return kOverrides[static_cast<size_t>(instruction_.operand.segment) % std::size(kOverrides)];
