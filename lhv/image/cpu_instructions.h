@@ -45,6 +45,15 @@ inline uint64_t ReadGs(uint64_t offset) {
   asm volatile("movq %%gs:(%1), %0" : "=r"(value) : "r"(offset) : "memory");
   return value;
 }
+// INVEPT and INVVPID of all contexts. SDM Vol. 3C, 31.3 "VMX Instructions".
+inline void InvalidateAllTranslations() {
+  struct {
+    uint64_t low, high;
+  } constexpr kEveryContext{0, 0};
+  constexpr uint64_t kAllContexts = 2;
+  asm volatile("invvpid %0, %1" ::"m"(kEveryContext), "r"(kAllContexts) : "cc", "memory");
+  asm volatile("invept %0, %1" ::"m"(kEveryContext), "r"(kAllContexts) : "cc", "memory");
+}
 inline void Vmxoff() { asm volatile("vmxoff" ::: "cc", "memory"); }
 inline void Vmcall() { asm volatile("vmcall" ::"a"(0) : "cc", "memory"); }
 

@@ -94,12 +94,16 @@ void TakePendingEvents(void*) {
 }
 
 void CallL1(void*) { Vmcall(); }
+void DropTranslations(void*) { InvalidateAllTranslations(); }
 void TurnVmxOff(void*) { Vmxoff(); }
 
 }  // namespace
 
 void TakeBackCpu(CpuArea& area, uint32_t cpu, uint32_t level) {
   if (level == 2) RunProtected(&area, &CallL1, nullptr);
+  // The next program has other tables at the same addresses, and VMXOFF need not drop what is
+  // cached of these.
+  RunProtected(&area, &DropTranslations, nullptr);
   RunProtected(&area, &TurnVmxOff, nullptr);
   // A program may have left only what it needed itself.
   WriteCr3(reinterpret_cast<uint64_t>(boot_pml4));
