@@ -139,14 +139,11 @@ void LoadInitialState(CpuArea& area, uint32_t cpu) {
   LoadMsrs(area);
   RunProtected(&area, &TakePendingEvents, nullptr);
   // XSETBV is there with CR4.OSXSAVE alone.
-  constexpr uint64_t kOsxsave = uint64_t{1} << 18;
-  uint32_t eax = 1, ebx, ecx = 0, edx;
-  asm volatile("cpuid" : "+a"(eax), "=b"(ebx), "+c"(ecx), "=d"(edx));
   constexpr uint32_t kXsave = 1u << 26;
-  if ((ecx & kXsave) != 0) {
-    WriteCr4(ReadCr4() | kOsxsave);
+  if ((metal::Cpuid(1).ecx & kXsave) != 0) {
+    WriteCr4(ReadCr4() | Cr4::kOsxsave);
     RunProtected(&area, &ResetXcr0, nullptr);
-    WriteCr4(ReadCr4() & ~kOsxsave);
+    WriteCr4(ReadCr4() & ~Cr4::kOsxsave);
   }
 }
 
