@@ -106,20 +106,14 @@ Fault AddressWalk::ReadEntry(const PagingFormat& format, uint64_t linear, UsedEn
     Mapping mapping;
     if (Fault fault = GuestPhysical(access, mapping)) return fault;
     entry.physical = mapping.At(entry.address);
-    if (Fault fault = ReportApicAccess(context_, entry.physical, linear, false)) {
-      NotePagingEntryInApicAccessPage();
-      return fault;
-    }
-  } else if (ReportApicAccess(context_, entry.physical, linear, false)) {
-    NotePagingEntryInApicAccessPage();
+  }
+  if (Fault fault = ReportApicAccess(context_, entry.physical, linear, false)) {
+    if (LeftOpenWatch* watch = memory_.watch()) watch->PagingEntryInApicAccessPage();
+    if (context_.ept) return fault;
   }
   entry.value = format.entry_bytes() == sizeof(uint32_t) ? memory_.Load<uint32_t>(entry.physical)
                                                          : memory_.Load<uint64_t>(entry.physical);
   return std::nullopt;
-}
-
-void AddressWalk::NotePagingEntryInApicAccessPage() const {
-  if (LeftOpenWatch* watch = memory_.watch()) watch->PagingEntryInApicAccessPage();
 }
 
 // SDM Vol. 3A, 5.8 "Accessed and Dirty Flags". The update is a write to a guest paging structure,

@@ -70,7 +70,6 @@ class AddressWalk {
                                              AccessKind kind, PagingWalk& walk, Mapping& mapping);
   std::optional<TranslationFault> ReadEntry(const PagingFormat& format, uint64_t linear,
                                             UsedEntry& entry);
-  void NotePagingEntryInApicAccessPage() const;
   std::optional<TranslationFault> SetPagingFlags(const PagingFormat& format, uint64_t linear,
                                                  AccessKind kind, const PagingWalk& walk);
   std::optional<TranslationFault> SetEptFlags(const EptWalk& walk,

@@ -5,7 +5,6 @@
 #ifndef NVMX_BACKENDS_SIM_MACHINE_LEFT_OPEN_H_
 #define NVMX_BACKENDS_SIM_MACHINE_LEFT_OPEN_H_
 
-#include <cstddef>
 #include <cstdint>
 #include <set>
 

@@ -7,9 +7,11 @@
 #include <optional>
 #include <span>
 
+#include "backends/sim/machine/boundary_event.h"
 #include "backends/sim/machine/event.h"
 #include "backends/sim/machine/memory.h"
 #include "backends/sim/machine/mmu.h"
+#include "backends/sim/machine/platform.h"
 #include "backends/sim/machine/processor_state.h"
 #include "core/ports/cpu.h"
 #include "core/ports/vmcs.h"
@@ -25,63 +27,6 @@
 #include "lhv/guest_cpu.h"
 
 namespace nvmx::sim {
-
-// What a processor is wired to.
-class Platform {
- public:
-  // VMX root operation: runs the software at the host RIP until it executes a VM entry. Never
-  // called on a native processor.
-  virtual void RunRoot() = 0;
-  // The guest or L0 wrote the local APIC's ICR.
-  virtual void SendIpi(uint64_t interrupt_command) = 0;
-  // A VM entry of L0's failed. Never L1's doing: L0 checks what L1 wants before.
-  virtual void EntryRefused(const char* rule) = 0;
-  // The EPT pointer by which an L0 translates what L2 accesses, if it uses one that is not that of
-  // the current VMCS.
-  virtual std::optional<uint64_t> EptPointerOfL2() const { return std::nullopt; }
-
- protected:
-  ~Platform() = default;
-};
-
-struct ProcessorOptions {
-  // There is no L0. L1 runs outside VMX operation or in VMX root operation, L2 in VMX non-root
-  // operation; a VM exit continues the guest program at the host RIP. Otherwise L0 is the
-  // platform's RunRoot(), and L1 and L2 run in VMX non-root operation under VMCS01 and VMCS02.
-  bool native = false;
-  // By how much the time-stamp counter advances with each completed instruction of the guest
-  // program. 0: time stands still.
-  uint64_t ticks_per_instruction = 0;
-  // Translations are kept until something architecturally drops them; otherwise they are dropped at
-  // once, which a processor may do too.
-  bool keep_translations = true;
-};
-
-// What other agents want of a processor at an instruction boundary.
-struct Signals {
-  bool init = false;
-  std::optional<uint8_t> sipi = std::nullopt;  // its vector
-  bool nmi = false;
-  std::optional<uint8_t> interrupt =
-      std::nullopt;  // the highest vector that is requested in the local APIC
-};
-
-// What can happen at an instruction boundary instead of the next instruction, the most urgent
-// first. SDM Vol. 3A, 7.9 "Priority Among Concurrent Events"; Vol. 3C, 26.2 "Other Causes of VM
-// Exits".
-enum class BoundaryEvent : uint8_t {
-  kNone,
-  kTprBelowThreshold,
-  kInit,
-  kSipi,
-  kMonitorTrap,
-  kDebugTrap,
-  kPreemptionTimer,
-  kNmiWindow,
-  kNmi,
-  kInterruptWindow,
-  kInterrupt,
-};
 
 // One simulated logical processor, written from the SDM: guest instructions with their intercepts,
 // VM entries and VM exits with their MSR lists, injection, NMI blocking. It shares the vocabulary
