@@ -10,20 +10,28 @@ nvmx_cc_test        GoogleTest tests; gtest, gmock and main come with it
 nvmx_cc_binary      programs
 """
 
-_COPTS = [
-    "-std=c++20",
-    "-Wall",
-    "-Wextra",
-    "-Werror",
-    "-Wno-unused-parameter",
-    # The programs walk the stacks of their own fibers by frame pointer and name the frames from
-    # the line tables; "for profiling" adds the qualified names of inlined functions.
+# The programs walk the stacks of their own fibers by frame pointer and name the frames from the line
+# tables; "for profiling" adds the qualified names of inlined functions.
+_FOR_STACK_WALKS = [
     "-fno-omit-frame-pointer",
     "-mno-omit-leaf-frame-pointer",
     "-fno-optimize-sibling-calls",
     "-gline-tables-only",
     "-fdebug-info-for-profiling",
 ]
+
+_COPTS = [
+    "-std=c++20",
+    "-Wall",
+    "-Wextra",
+    "-Werror",
+    "-Wno-unused-parameter",
+] + select({
+    # Nobody walks them on a bare machine.
+    "//third_party/bare_metal:x86_64": ["-gline-tables-only"],
+    "//third_party/bare_metal:i386": ["-gline-tables-only"],
+    "//conditions:default": _FOR_STACK_WALKS,
+})
 
 _CORE_COPTS = _COPTS + [
     "-fno-exceptions",

@@ -14,6 +14,9 @@ _COMPILE_ACTIONS = [
 
 _FLAGS = [
     "-O2",
+    # An image is one program: what has one implementation is called directly, and inline.
+    "-flto",
+    "-fwhole-program-vtables",
     "-ffreestanding",
     "-fno-exceptions",
     "-fno-rtti",
@@ -126,6 +129,7 @@ def _image_impl(ctx):
     arguments.add_all(["-m", {"x86_64": "elf_x86_64", "i386": "elf_i386"}[ctx.attr.machine]])
     arguments.add_all(["-static", "--gc-sections", "--build-id=none", "--fatal-warnings"])
     arguments.add_all(["-z", "max-page-size=4096", "-z", "noexecstack"])
+    arguments.add_all(["--lto-O2", "--lto-whole-program-visibility"])
     arguments.add("-T", ctx.file.script)
     arguments.add("-o", linked)
     arguments.add("--start-group")
