@@ -51,14 +51,19 @@ class FieldSet {
   friend constexpr FieldSet operator-(FieldSet a, const FieldSet& b) { return a -= b; }
   friend constexpr bool operator==(const FieldSet&, const FieldSet&) = default;
 
+  // Calls visit(slot) for the slot of each, in their order.
+  template <typename Visit>
+  constexpr void ForEachSlot(Visit visit) const {
+    for (size_t n = 0; n < kWords; ++n) {
+      for (uint64_t rest = words_[n]; rest != 0; rest &= rest - 1) {
+        visit(n * kBits + static_cast<size_t>(std::countr_zero(rest)));
+      }
+    }
+  }
   // Calls visit(field) for each, in the order of the slots.
   template <typename Visit>
   constexpr void ForEach(Visit visit) const {
-    for (size_t n = 0; n < kWords; ++n) {
-      for (uint64_t rest = words_[n]; rest != 0; rest &= rest - 1) {
-        visit(FieldAt(n * kBits + static_cast<size_t>(std::countr_zero(rest))));
-      }
-    }
+    ForEachSlot([&](size_t slot) { visit(FieldAt(slot)); });
   }
 
  private:

@@ -51,6 +51,8 @@ struct ChangedForEvent {
 struct VcpuState {
   // What L1 is told that this CPU's VMX can do.
   Capabilities offered;
+  // The fields that a VMCS has on such a CPU.
+  FieldSet offered_fields;
   // RAX .. R15 of the guest, by encoding; RSP's place is not used (it lives in the VMCS).
   std::array<uint64_t, 16> registers;
   uint64_t cr2;
@@ -144,6 +146,9 @@ struct Vcpu {
 // Puts the state of a CPU whose L1 has not entered VMX operation. `offered` as
 // OfferedCapabilities() returns it.
 void InitializeVcpuState(VcpuState& state, const Capabilities& offered);
+
+// The same of what L1 is offered alone.
+void SetOffered(VcpuState& state, const Capabilities& offered);
 
 }  // namespace nvmx
 

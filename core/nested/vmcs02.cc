@@ -44,6 +44,15 @@ L1Registers ReadL1Registers(Vcpu& vcpu) {
   return values;
 }
 
+// Those that the entry does not load.
+FieldSet RegistersOfL1(const VmcsImage& vmcs12) {
+  FieldSet fields;
+  for (const LoadedRegister& row : kLoadedRegisters) {
+    if (!HasEntry(vmcs12, row.load)) fields.Add(row.field);
+  }
+  return fields;
+}
+
 // Written each time, because L1 and L2 can have changed them.
 void KeepL1Registers(Vcpu& vcpu, const L1Registers& values) {
   const VmcsImage& v = vcpu.state.vmcs12;
@@ -98,38 +107,51 @@ uint64_t CopiedValue(const VmcsImage& vmcs12, VmcsField field) {
   return field == VmcsField::kGuestDr7 ? (value & ~Dr7::kFixed0) | Dr7::kFixed1 : value;
 }
 
-enum class Place { kWritten, kNotInVmcs02, kLater };
-
-Place WriteField(Vcpu& vcpu, VmcsField field) {
-  const VcpuState& state = vcpu.state;
-  if (kWrittenElsewhere.Has(field) || !Exists(field, state.offered)) return Place::kNotInVmcs02;
-  std::optional<uint64_t> value;
-  switch (Policy(field)) {
-    case Vmcs02Policy::kCopy:
-      value = CopiedValue(state.vmcs12, field);
-      break;
-    case Vmcs02Policy::kMerge:
-    case Vmcs02Policy::kTranslateAddress:
-      value = Type(field) == FieldType::kGuestState ? state.vmcs12.Read(field)
-                                                    : MergedControl(vcpu, field);
-      if (!value) return Place::kLater;
-      break;
-    case Vmcs02Policy::kHostOwned:
-      value = HostOwnedValue(field);
-      break;
-    case Vmcs02Policy::kExitInformation:
-    case Vmcs02Policy::kUnused:
-      break;
+// The fields whose value in VMCS02 is made in one of these ways.
+enum class Making : uint8_t { kCopied, kMerged, kOfHost };
+consteval FieldSet FieldsMade(Making making) {
+  FieldSet fields;
+  for (const VmcsFieldInformation& row : kVmcsFields) {
+    switch (row.policy) {
+      case Vmcs02Policy::kCopy:
+        if (making == Making::kCopied) fields.Add(row.field);
+        break;
+      case Vmcs02Policy::kMerge:
+      case Vmcs02Policy::kTranslateAddress:
+        if (making ==
+            (Type(row.field) == FieldType::kGuestState ? Making::kCopied : Making::kMerged)) {
+          fields.Add(row.field);
+        }
+        break;
+      case Vmcs02Policy::kHostOwned:
+        if (making == Making::kOfHost) fields.Add(row.field);
+        break;
+      case Vmcs02Policy::kExitInformation:
+      case Vmcs02Policy::kUnused:
+        break;
+    }
   }
-  if (!value) return Place::kNotInVmcs02;
-  vcpu.ports.vmcs.Write(field, *value);
-  return Place::kWritten;
+  return fields - kWrittenElsewhere;
 }
+constexpr FieldSet kCopied = FieldsMade(Making::kCopied);
+constexpr FieldSet kMerged = FieldsMade(Making::kMerged);
+constexpr FieldSet kOfHost = FieldsMade(Making::kOfHost);
 
+// A control without a value is one that VMCS02 does without.
 void WriteStaleFields(Vcpu& vcpu, const FieldSet& fields) {
-  fields.ForEach([&](VmcsField field) {
-    if (WriteField(vcpu, field) != Place::kLater) vcpu.state.vmcs02_stale.Remove(field);
+  Vmcs& vmcs = vcpu.ports.vmcs;
+  const FieldSet there = fields & vcpu.state.offered_fields;
+  (there & kCopied).ForEach([&](VmcsField field) {
+    vmcs.Write(field, CopiedValue(vcpu.state.vmcs12, field));
   });
+  const auto write_if_any = [&](VmcsField field, std::optional<uint64_t> value) {
+    if (value) vmcs.Write(field, *value);
+  };
+  (there & kMerged).ForEach([&](VmcsField field) {
+    write_if_any(field, MergedControl(vcpu, field));
+  });
+  (there & kOfHost).ForEach([&](VmcsField field) { write_if_any(field, HostOwnedValue(field)); });
+  vcpu.state.vmcs02_stale -= fields;
 }
 
 // CR0 in VMCS02 is that of VMCS12, but for the bits that VM entry leaves as L1 has them: they
@@ -162,7 +184,7 @@ void BuildVmcs02(Vcpu& vcpu) {
   const L1Registers registers = ReadL1Registers(vcpu);
   const uint64_t cr0_of_l1 = vmcs.Read(VmcsField::kGuestCr0);
   vmcs.MakeCurrent(VmcsRole::kVmcs02);
-  WriteStaleFields(vcpu, state.vmcs02_stale);
+  WriteStaleFields(vcpu, state.vmcs02_stale - RegistersOfL1(state.vmcs12));
   KeepL1Registers(vcpu, registers);
   KeepUnloadedBitsOfCr0(vcpu, cr0_of_l1);
   vmcs.Write(VmcsField::kGuestInterruptibilityState,

@@ -133,10 +133,19 @@ constexpr Dependency kDependencies[] = {
      kTsc | kProcessorBased},
     {VmcsField::kPrimaryProcessorBasedControls,
      PrimaryProcessorBased::kActivateSecondaryControls,
-     {VmcsField::kVirtualProcessorIdentifier}},
+     {VmcsField::kVirtualProcessorIdentifier, VmcsField::kApicAccessAddress}},
+    {VmcsField::kPrimaryProcessorBasedControls,
+     PrimaryProcessorBased::kUseIoBitmaps,
+     {VmcsField::kIoBitmapAAddress, VmcsField::kIoBitmapBAddress}},
+    {VmcsField::kPrimaryProcessorBasedControls,
+     PrimaryProcessorBased::kUseTprShadow,
+     {VmcsField::kVirtualApicAddress}},
     {VmcsField::kSecondaryProcessorBasedControls,
      Secondary::kEnableVpid,
      {VmcsField::kVirtualProcessorIdentifier}},
+    {VmcsField::kSecondaryProcessorBasedControls,
+     Secondary::kVirtualizeApicAccesses,
+     {VmcsField::kApicAccessAddress}},
     {VmcsField::kSecondaryProcessorBasedControls, Secondary::kUseTscScaling, kTsc},
     {VmcsField::kTscMultiplier, kAnyBit, {VmcsField::kTscOffset}},
     {VmcsField::kIoBitmapAAddress, kAnyBit, {VmcsField::kPrimaryProcessorBasedControls}},
@@ -145,6 +154,13 @@ constexpr Dependency kDependencies[] = {
     {VmcsField::kApicAccessAddress, kAnyBit, kProcessorBased},
     {VmcsField::kCr4GuestHostMask, kAnyBit, {VmcsField::kCr4ReadShadow}},
 };
+
+consteval FieldSet FieldsWithDependents() {
+  FieldSet fields;
+  for (const Dependency& row : kDependencies) fields.Add(row.field);
+  return fields;
+}
+constexpr FieldSet kWithDependents = FieldsWithDependents();
 
 }  // namespace
 
@@ -156,6 +172,7 @@ constinit const FieldSet kControlsThatDependOnEpt01 =
 
 FieldSet ControlsThatDependOn(VmcsField field, uint64_t changed_bits) {
   FieldSet affected;
+  if (!kWithDependents.Has(field)) return affected;
   for (const Dependency& row : kDependencies) {
     if (row.field == field && (row.bits & changed_bits) != 0) affected |= row.affected;
   }

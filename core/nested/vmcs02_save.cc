@@ -44,6 +44,12 @@ constexpr FieldSet kNotSavedHere = {VmcsField::kGuestIa32PerfGlobalCtrl,
                                     VmcsField::kGuestPdpte2,
                                     VmcsField::kGuestPdpte3};
 
+constexpr FieldSet kSavedGuestState = kGuestState - kNotSavedHere;
+
+void ReadFields(Vmcs& from, const FieldSet& fields, VmcsImage& to) {
+  fields.ForEachSlot([&](size_t slot) { to.WriteSlot(slot, from.Read(FieldAt(slot))); });
+}
+
 // What an exit saves only if a control says so. VMCS12 else keeps its value.
 struct SavedRegister {
   uint32_t save;
@@ -70,24 +76,19 @@ void SaveGuestStateToVmcs12(Vcpu& vcpu) {
   VmcsImage& vmcs12 = state.vmcs12;
   Vmcs& vmcs = vcpu.ports.vmcs;
   const FieldSet unsaved = Unsaved(vmcs12);
-  const FieldSet saved = kGuestState - kNotSavedHere - unsaved;
-  state.vmcs12_stale = {};
-  saved.ForEach([&](VmcsField field) {
-    if (!Exists(field, state.offered)) return;
-    if (kRarelyReadGuestState.Has(field)) {
-      state.vmcs12_stale.Add(field);
-    } else {
-      vmcs12.Write(field, vmcs.Read(field));
-    }
-  });
+  const FieldSet saved = kSavedGuestState - unsaved;
+  state.vmcs12_stale = saved & kRarelyReadGuestState & state.offered_fields;
+  ReadFields(vmcs, (saved - kRarelyReadGuestState) & state.offered_fields, vmcs12);
   state.vmcs02_stale -= saved;
   state.vmcs02_stale |= unsaved;
   vmcs12.Set<VmcsField::kGuestInterruptibilityState>(L2InterruptibilityForL1(vcpu));
   // SDM Vol. 3C, 28.2: the entry control follows IA32_EFER.LMA, and the valid bit of the injection
   // field is cleared.
-  const uint32_t entry = vmcs12.Get<VmcsField::kVmEntryControls>() & ~VmEntry::kIa32eModeGuest;
-  vmcs12.Set<VmcsField::kVmEntryControls>(
-      entry | (vmcs.Read(VmcsField::kVmEntryControls) & VmEntry::kIa32eModeGuest));
+  const uint32_t entry = vmcs12.Get<VmcsField::kVmEntryControls>();
+  const uint64_t mode = vmcs.Read(VmcsField::kVmEntryControls) & VmEntry::kIa32eModeGuest;
+  if ((entry & VmEntry::kIa32eModeGuest) != mode) {
+    vmcs12.Set<VmcsField::kVmEntryControls>((entry & ~VmEntry::kIa32eModeGuest) | mode);
+  }
   SavePdptesToVmcs12(vcpu);
   vmcs12.Set<VmcsField::kVmEntryInterruptionInformation>(
       vmcs12.Get<VmcsField::kVmEntryInterruptionInformation>() & ~InterruptionInformation::kValid);
@@ -102,10 +103,7 @@ void KeepGuestStateOfVmcs12(Vcpu& vcpu) {
 }
 
 void SaveExitInformationToVmcs12(Vcpu& vcpu) {
-  kExitInformation.ForEach([&](VmcsField field) {
-    if (!Exists(field, vcpu.state.offered)) return;
-    vcpu.state.vmcs12.Write(field, vcpu.ports.vmcs.Read(field));
-  });
+  ReadFields(vcpu.ports.vmcs, kExitInformation & vcpu.state.offered_fields, vcpu.state.vmcs12);
 }
 
 void ClearExitInformation(VmcsImage& vmcs12) {

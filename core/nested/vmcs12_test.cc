@@ -85,6 +85,37 @@ TEST_F(Vmcs12Test, AnEntryWritesWhatL1HasWritten) {
   EXPECT_EQ(Vmcs02().Get<VmcsField::kExceptionBitmap>(), 0x40u);
 }
 
+TEST_F(Vmcs12Test, AnAddressComesWithTheControlThatItIsFor) {
+  struct Case {
+    VmcsField controls;
+    uint32_t control;
+    VmcsField address;
+  };
+  using Primary = PrimaryProcessorBased;
+  constexpr VmcsField kPrimary = VmcsField::kPrimaryProcessorBasedControls;
+  for (const Case& c :
+       {Case{kPrimary, Primary::kUseIoBitmaps, VmcsField::kIoBitmapAAddress},
+        Case{kPrimary, Primary::kUseIoBitmaps, VmcsField::kIoBitmapBAddress},
+        Case{kPrimary, Primary::kUseTprShadow, VmcsField::kVirtualApicAddress},
+        Case{VmcsField::kSecondaryProcessorBasedControls, Secondary::kVirtualizeApicAccesses,
+             VmcsField::kApicAccessAddress},
+        Case{kPrimary, Primary::kActivateSecondaryControls, VmcsField::kApicAccessAddress}}) {
+    constexpr uint64_t kPage = 0x55000;
+    VmcsImage v = v_;
+    v.Set<kPrimary>(v.Get<kPrimary>() | Primary::kActivateSecondaryControls);
+    v.Set<VmcsField::kSecondaryProcessorBasedControls>(Secondary::kVirtualizeApicAccesses);
+    v.Write(c.controls, v.Read(c.controls) & ~uint64_t{c.control});
+    v.Write(c.address, kPage);
+    l1_.RunL2(v);
+    Leave();
+    Vmcs02().Write(c.address, 0);
+    Write(c.controls, Read(c.controls) | c.control);
+    Resume();
+    EXPECT_EQ(Vmcs02().Read(c.address), kPage) << Name(c.address);
+    Leave();
+  }
+}
+
 TEST_F(Vmcs12Test, TheSameValueAgainIsNoChange) {
   RunL2AndLeave();
   Write(VmcsField::kExceptionBitmap, Vmcs12().Get<VmcsField::kExceptionBitmap>());

@@ -118,7 +118,9 @@ TEST_F(VmreadVmwriteTest, WithTheOfferEveryFieldCanBeWritten) {
 
 TEST_F(VmreadVmwriteTest, AFieldOfAFeatureThatIsNotOfferedIsUnsupported) {
   EXPECT_EQ(Vmread(VmcsField::kTertiaryProcessorBasedControls), kUnsupported);
-  l1_.state.offered.procbased_ctls2 = 0;
+  Capabilities offered = l1_.state.offered;
+  offered.procbased_ctls2 = 0;
+  SetOffered(l1_.state, offered);
   EXPECT_EQ(Vmread(VmcsField::kEptPointer), kUnsupported);
   EXPECT_EQ(Vmwrite(VmcsField::kEptPointer, 1), kUnsupported);
 }

@@ -32,7 +32,7 @@ std::optional<VmxOutcome> CheckInVmxOperation(Vcpu& vcpu) {
 std::optional<VmcsField> OfferedField(const Vcpu& vcpu, uint64_t encoding) {
   if (encoding > ~uint32_t{0}) return std::nullopt;
   const std::optional<VmcsField> field = FieldOf(static_cast<uint32_t>(encoding));
-  if (!field || !Exists(*field, vcpu.state.offered)) return std::nullopt;
+  if (!field || !vcpu.state.offered_fields.Has(*field)) return std::nullopt;
   return field;
 }
 

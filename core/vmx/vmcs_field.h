@@ -142,6 +142,13 @@ constexpr uint64_t ValueMask(FieldWidth width) {
 }
 constexpr uint64_t ValueMask(VmcsField field) { return ValueMask(Width(field)); }
 
+// The same by slot.
+inline constexpr std::array<uint64_t, kVmcsFieldCount> kValueMasks = {
+#define NVMX_VMCS_FIELD(field, encoding, name, existence, policy) ValueMask(VmcsField::field),
+#include "core/vmx/vmcs_fields.def"
+#undef NVMX_VMCS_FIELD
+};
+
 // The unsigned type as wide as the field.
 template <VmcsField F>
 using FieldValue =

@@ -38,6 +38,12 @@ class VmcsImage {
     words_[Slot(field)] = value & ValueMask(field);
   }
 
+  // The same by slot.
+  constexpr uint64_t ReadSlot(size_t slot) const { return words_[slot]; }
+  constexpr void WriteSlot(size_t slot, uint64_t value) {
+    words_[slot] = value & kValueMasks[slot];
+  }
+
   friend constexpr bool operator==(const VmcsImage&, const VmcsImage&) = default;
 
  private:
