@@ -24,6 +24,22 @@ EntryOutcome Fail(VmInstructionError error) {
   return EntryOutcome::Fail(VmxOutcome::FailValid(error));
 }
 
+// Checks them again only if they, or what their rules look at beside them, may have changed since
+// they passed: L1's mode, its virtual-APIC page, and CR0 of the guest for an event.
+std::optional<EntryOutcome> CheckControlsAndHostStateOnce(Vcpu& vcpu,
+                                                          const EntrySurroundings& surroundings) {
+  VcpuState& state = vcpu.state;
+  const uint64_t as_now = surroundings.l1_in_ia32e_mode ? kCheckedInIa32eMode : kCheckedOutside;
+  if (state.checked_controls == as_now && !Injection(state.vmcs12).valid() &&
+      !HasPrimary(state.vmcs12, PrimaryProcessorBased::kUseTprShadow)) {
+    return std::nullopt;
+  }
+  const std::optional<EntryOutcome> refusal =
+      CheckControlsAndHostState(state.vmcs12, state.offered, surroundings);
+  state.checked_controls = refusal ? 0 : as_now;
+  return refusal;
+}
+
 // SDM Vol. 3C, 31.3, "VMLAUNCH/VMRESUME": what precedes the checks of chapter 27.
 std::optional<EntryOutcome> CheckInstruction(Vcpu& vcpu, bool launch,
                                              const EntrySurroundings& surroundings) {
@@ -39,7 +55,7 @@ std::optional<EntryOutcome> CheckInstruction(Vcpu& vcpu, bool launch,
   if (!launch && state.vmcs12_launched == 0) {
     return Fail(VmInstructionError::kVmresumeWithNonLaunchedVmcs);
   }
-  return CheckControlsAndHostState(state.vmcs12, state.offered, surroundings);
+  return CheckControlsAndHostStateOnce(vcpu, surroundings);
 }
 
 // By software, because VMCS02 is entered more often than VMCS12.

@@ -25,6 +25,10 @@ class Embedder;
 // moment between them in which an NMI met a state that does not exist.
 enum class VmxOperation : uint64_t { kOff, kRoot, kNonRoot };
 
+// VcpuState::checked_controls.
+inline constexpr uint64_t kCheckedOutside = 1;
+inline constexpr uint64_t kCheckedInIa32eMode = 2;
+
 // What L1's VMCS pointer holds when there is no current VMCS. SDM Vol. 3C, 25.1 "Overview".
 inline constexpr uint64_t kNoVmcs = ~uint64_t{0};
 
@@ -71,6 +75,9 @@ struct VcpuState {
   // value than VMCS12 (vmcs12.h).
   FieldSet vmcs02_stale;
   FieldSet vmcs12_stale;
+  // Whether the controls and the host state of VMCS12 have passed their checks and are what they
+  // were then: 0, or the mode that L1 was in.
+  uint64_t checked_controls;
   // What VMCS02 was made of last.
   Vmcs01Inputs vmcs01_inputs;
 

@@ -88,6 +88,7 @@ void SaveGuestStateToVmcs12(Vcpu& vcpu) {
   const uint64_t mode = vmcs.Read(VmcsField::kVmEntryControls) & VmEntry::kIa32eModeGuest;
   if ((entry & VmEntry::kIa32eModeGuest) != mode) {
     vmcs12.Set<VmcsField::kVmEntryControls>((entry & ~VmEntry::kIa32eModeGuest) | mode);
+    state.checked_controls = 0;
   }
   SavePdptesToVmcs12(vcpu);
   vmcs12.Set<VmcsField::kVmEntryInterruptionInformation>(

@@ -32,6 +32,19 @@ constexpr FieldSet kRare =
     FieldSet{VmcsField::kGuestCsAccessRights, VmcsField::kGuestSsAccessRights};
 #undef NVMX_SEGMENT
 
+// What VcpuState::checked_controls is about. An event to be injected is checked with each entry.
+consteval FieldSet CheckedControlsAndHostState() {
+  FieldSet fields;
+  for (const VmcsFieldInformation& row : kVmcsFields) {
+    const FieldType type = Type(row.field);
+    if (type == FieldType::kControl || type == FieldType::kHostState) fields.Add(row.field);
+  }
+  return fields - FieldSet{VmcsField::kVmEntryInterruptionInformation,
+                           VmcsField::kVmEntryExceptionErrorCode,
+                           VmcsField::kVmEntryInstructionLength};
+}
+constexpr FieldSet kChecked = CheckedControlsAndHostState();
+
 }  // namespace
 
 constinit const FieldSet kRarelyReadGuestState = kRare;
@@ -51,6 +64,7 @@ void WriteVmcs12(Vcpu& vcpu, VmcsField field, uint64_t value) {
   state.vmcs12.Write(field, value);
   state.vmcs12_stale.Remove(field);
   state.vmcs02_stale.Add(field);
+  if (kChecked.Has(field)) state.checked_controls = 0;
 }
 
 // All at once: what is dear is to make VMCS02 current and VMCS01 again.

@@ -26,6 +26,7 @@ bool LoadVmcs12(Vcpu& vcpu, uint64_t address) {
   state.vmcs12_launched = region.launched != 0;
   state.vmcs12_is_shadow = (region.revision & kShadowVmcsIndicator) != 0;
   state.vmcs02_stale = FieldSet::All();
+  state.checked_controls = 0;
   state.current_vmcs = address;
   return true;
 }

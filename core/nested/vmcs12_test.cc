@@ -116,6 +116,37 @@ TEST_F(Vmcs12Test, AnAddressComesWithTheControlThatItIsFor) {
   }
 }
 
+TEST_F(Vmcs12Test, ControlsAndHostStateAreCheckedAgainIfL1HasChangedThem) {
+  RunL2AndLeave();
+  const struct {
+    VmcsField field;
+    uint64_t invalid;
+    VmInstructionError error;
+  } kCases[] = {
+      {VmcsField::kCr3TargetCount, 5, VmInstructionError::kVmEntryWithInvalidControlFields},
+      {VmcsField::kHostTrSelector, 0, VmInstructionError::kVmEntryWithInvalidHostStateFields}};
+  for (const auto& c : kCases) {
+    const uint64_t valid = Read(c.field);
+    Write(c.field, c.invalid);
+    EXPECT_EQ(EnterL2(l1_.vcpu(), /*launch=*/false),
+              EntryOutcome::Fail(VmxOutcome::FailValid(c.error)));
+    EXPECT_EQ(EnterL2(l1_.vcpu(), /*launch=*/false),
+              EntryOutcome::Fail(VmxOutcome::FailValid(c.error)))
+        << "as long as it is there";
+    Write(c.field, valid);
+    Resume();
+    Leave();
+  }
+}
+
+TEST_F(Vmcs12Test, TheModeOfL1IsCheckedWithEachEntry) {
+  RunL2AndLeave();
+  l1_.vmcs.vmcs01().Set<VmcsField::kGuestIa32Efer>(0);
+  EXPECT_EQ(EnterL2(l1_.vcpu(), /*launch=*/false),
+            EntryOutcome::Fail(
+                VmxOutcome::FailValid(VmInstructionError::kVmEntryWithInvalidHostStateFields)));
+}
+
 TEST_F(Vmcs12Test, TheSameValueAgainIsNoChange) {
   RunL2AndLeave();
   Write(VmcsField::kExceptionBitmap, Vmcs12().Get<VmcsField::kExceptionBitmap>());
