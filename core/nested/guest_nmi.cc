@@ -116,6 +116,39 @@ bool TryToInject(Vcpu& vcpu) {
   return true;
 }
 
+void WaitForL1sWindowOnly(Vcpu& vcpu) {
+  SetNmiWindowExiting(vcpu, L2Runs(vcpu) && L1WantsNmiWindow(vcpu));
+}
+
+// Not part of its caller, which most often finds nothing to deliver, and is called before each VM
+// entry. `pending` is what was seen last.
+[[gnu::noinline]] void DeliverPending(Vcpu& vcpu, uint64_t pending) {
+  for (;; pending = vcpu.own.guest_nmis_pending.Load(vcpu.ports.cpu)) {
+    const bool nobody_to_take_it =
+        vcpu.state.in_vmx_abort != 0 || vcpu.state.guest_nmis_masked != 0;
+    if (pending > kGuestNmisPendingMask) {
+      const uint64_t suspicions = pending & ~kGuestNmisPendingMask;
+      vcpu.own.guest_nmis_pending.Add(vcpu.ports.cpu, -suspicions);
+      FollowEpt01(vcpu);
+      continue;
+    }
+    if (pending == 0 || nobody_to_take_it) {
+      WaitForL1sWindowOnly(vcpu);
+      return;
+    }
+    // One that has been held is held until it is given: what came meanwhile came before that.
+    const uint64_t to_give = vcpu.state.guest_nmi_is_held != 0 ? MergeHeld(vcpu, pending) : pending;
+    const bool exits = L2Runs(vcpu) && L1ExitsOnNmi(vcpu);
+    if (exits ? TryToExit(vcpu) : TryToInject(vcpu)) {
+      // Look again: another may be pending, and after an exit to L1 it is L1 that can take it.
+      continue;
+    }
+    MergeHeld(vcpu, to_give);
+    vcpu.state.guest_nmi_is_held = 1;
+    return;
+  }
+}
+
 }  // namespace
 
 bool InjectionPending(Vcpu& vcpu) {
@@ -149,30 +182,11 @@ void InjectNmi(Vcpu& vcpu) {
 }
 
 void DeliverPendingGuestNmi(Vcpu& vcpu) {
-  for (;;) {
-    const bool nobody_to_take_it =
-        vcpu.state.in_vmx_abort != 0 || vcpu.state.guest_nmis_masked != 0;
-    const uint64_t pending = vcpu.own.guest_nmis_pending.Load(vcpu.ports.cpu);
-    if (pending > kGuestNmisPendingMask) {
-      const uint64_t suspicions = pending & ~kGuestNmisPendingMask;
-      vcpu.own.guest_nmis_pending.Add(vcpu.ports.cpu, -suspicions);
-      FollowEpt01(vcpu);
-      continue;
-    }
-    if (pending == 0 || nobody_to_take_it) {
-      SetNmiWindowExiting(vcpu, L2Runs(vcpu) && L1WantsNmiWindow(vcpu));
-      return;
-    }
-    // One that has been held is held until it is given: what came meanwhile came before that.
-    const uint64_t to_give = vcpu.state.guest_nmi_is_held != 0 ? MergeHeld(vcpu, pending) : pending;
-    const bool exits = L2Runs(vcpu) && L1ExitsOnNmi(vcpu);
-    if (exits ? TryToExit(vcpu) : TryToInject(vcpu)) {
-      // Look again: another may be pending, and after an exit to L1 it is L1 that can take it.
-      continue;
-    }
-    MergeHeld(vcpu, to_give);
-    vcpu.state.guest_nmi_is_held = 1;
-    return;
+  const uint64_t pending = vcpu.own.guest_nmis_pending.Load(vcpu.ports.cpu);
+  if (pending != 0) {
+    DeliverPending(vcpu, pending);
+  } else {
+    WaitForL1sWindowOnly(vcpu);
   }
 }
 

@@ -20,9 +20,9 @@ void HandleVmExit(Vcpu& vcpu, RawExit raw) {
     HandleL1Exit(vcpu, *exit);
   }
   if (vcpu.state.operation == VmxOperation::kNonRoot) ArmExitsOfL1(vcpu);
-  DeliverLatchedInit(vcpu);
+  if (vcpu.state.init_latched != 0) DeliverLatchedInit(vcpu);
   BeginWaitForSipi(vcpu);
-  FollowEpt01(vcpu);
+  if (vcpu.state.operation == VmxOperation::kNonRoot) FollowEpt01(vcpu);
   vcpu.choreography.DeliverGuestNmi(vcpu);
 }
 

@@ -1,6 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "core/nested/msr_bitmap.h"
 
+#include <algorithm>
+#include <array>
+#include <cstddef>
 #include <span>
 
 #include "core/nested/entry_conditions.h"
@@ -13,18 +16,45 @@
 namespace nvmx {
 namespace {
 
-void Intercept(HostPage& page, uint32_t msr, bool write) {
+constexpr void Intercept(HostPage& page, uint32_t msr, bool write) {
   constexpr uint32_t kBits = 64;
   const std::optional<uint32_t> bit = MsrBitmapBit(msr, write);
   if (bit) page.words[*bit / kBits] |= uint64_t{1} << *bit % kBits;
 }
 
-void AddWhatL0Intercepts(HostPage& page) {
+struct BitmapWord {
+  size_t index;
+  uint64_t bits;
+};
+
+consteval HostPage WhatL0Intercepts() {
+  HostPage page{};
   for (const MsrRange& range : kInterceptedMsrs) {
     for (uint32_t msr = range.first; msr <= range.last; ++msr) {
       for (bool write : {false, true}) Intercept(page, msr, write);
     }
   }
+  return page;
+}
+
+constexpr bool IsUsed(uint64_t word) { return word != 0; }
+constexpr size_t kInterceptedWords =
+    static_cast<size_t>(std::ranges::count_if(WhatL0Intercepts().words, &IsUsed));
+
+// Few words of the page have bits, and each entry of L2 needs them.
+consteval std::array<BitmapWord, kInterceptedWords> WordsThatL0Intercepts() {
+  const HostPage page = WhatL0Intercepts();
+  std::array<BitmapWord, kInterceptedWords> words{};
+  size_t count = 0;
+  for (size_t n = 0; n < page.words.size(); ++n) {
+    if (IsUsed(page.words[n])) words[count++] = {n, page.words[n]};
+  }
+  return words;
+}
+constexpr auto kWordsThatL0Intercepts = WordsThatL0Intercepts();
+
+void AddWhatL0Intercepts(HostPage& page) {
+  for (const BitmapWord& word : kWordsThatL0Intercepts) page.words[word.index] |= word.bits;
 }
 
 }  // namespace

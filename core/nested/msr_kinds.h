@@ -28,7 +28,59 @@ constexpr std::optional<VmcsField> SwitchedMsrField(uint32_t msr) {
   }
 }
 
+namespace msr_kinds_internal {
+
+// The MSRs that are not shared, by number: below kBits, and that many from kHigh on.
+inline constexpr uint32_t kBits = 0x2000;
+inline constexpr uint32_t kHigh = 0xC0000000;
+struct NumberSet {
+  uint64_t low[kBits / 64] = {};
+  uint64_t high[kBits / 64] = {};
+};
+
+constexpr void Add(NumberSet& set, uint32_t msr) {
+  auto& half = msr >= kHigh ? set.high : set.low;
+  half[msr % kBits / 64] |= uint64_t{1} << msr % 64;
+}
+
+consteval NumberSet Unshared() {
+  NumberSet set;
+#define NVMX_SWITCHED_MSR(name, field) Add(set, Index(Msr::name));
+#define NVMX_EMULATED_MSR(first, last, interception) \
+  for (uint32_t msr = Index(first); msr <= Index(last); ++msr) Add(set, msr);
+#define NVMX_ABSENT_MSR(first, last) \
+  for (uint32_t msr = Index(first); msr <= Index(last); ++msr) Add(set, msr);
+#include "core/nested/msr_kinds.def"
+  return set;
+}
+inline constexpr NumberSet kUnshared = Unshared();
+
+// What is outside both parts of the set is shared.
+consteval bool CoversAllRows() {
+  const auto is_covered = [](uint32_t msr) { return msr < kBits || (msr - kHigh) < kBits; };
+  bool all = true;
+#define NVMX_SWITCHED_MSR(name, field) all &= is_covered(Index(Msr::name));
+#define NVMX_EMULATED_MSR(first, last, interception) \
+  all &= is_covered(Index(first)) && is_covered(Index(last));
+#define NVMX_ABSENT_MSR(first, last) all &= is_covered(Index(first)) && is_covered(Index(last));
+#include "core/nested/msr_kinds.def"
+  return all;
+}
+static_assert(CoversAllRows());
+
+constexpr bool IsShared(uint32_t msr) {
+  const bool high = msr >= kHigh;
+  const uint32_t number = high ? msr - kHigh : msr;
+  if (number >= kBits) return true;
+  const uint64_t word = (high ? kUnshared.high : kUnshared.low)[number / 64];
+  return (word >> number % 64 & 1) == 0;
+}
+
+}  // namespace msr_kinds_internal
+
 constexpr MsrKind KindOfMsr(uint32_t msr) {
+  // Most are, and lists ask for each entry.
+  if (msr_kinds_internal::IsShared(msr)) return MsrKind::kShared;
   if (SwitchedMsrField(msr)) return MsrKind::kSwitched;
 #define NVMX_EMULATED_MSR(first, last, interception) \
   if (msr >= Index(first) && msr <= Index(last)) return MsrKind::kEmulated;

@@ -94,8 +94,7 @@ EntryOutcome EnterL2(Vcpu& vcpu, bool launch) {
   }
   const MsrList list = {GuestPhysicalAddress{state.vmcs12.Get<VmcsField::kVmEntryMsrLoadAddress>()},
                         state.vmcs12.Get<VmcsField::kVmEntryMsrLoadCount>()};
-  // The list loads L2's registers into VMCS02. If it fails VMCS12 is what it was before.
-  if (list.count != 0 || Vmcs02HoldsUnsavedState(vcpu)) CompleteVmcs12(vcpu);
+  if (Vmcs02HoldsUnsavedState(vcpu)) CompleteVmcs12(vcpu);
   const std::optional<Pdptes> pdptes = PdptesOfVmcs12(vcpu);
   const uint64_t eptp01 = ReadEptp01(vcpu);
   BuildVmcs02(vcpu);

@@ -1,6 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "core/nested/offered_cpuid.h"
 
+#include <algorithm>
+#include <span>
+
 #include "core/nested/vmcs01.h"
 #include "core/vmx/controls.h"
 #include "core/x86/control_registers.h"
@@ -58,6 +61,34 @@ constexpr Feature kFeatures[] = {
 // Leaves about such features: SGX, Intel PT, Key Locker, PCONFIG, architectural LBRs.
 constexpr uint32_t kEmptyLeaves[] = {0x12, 0x14, 0x19, 0x1B, 0x1C};
 
+// The rows about a leaf, which lie together.
+consteval std::span<const Feature> RowsAbout(uint32_t leaf) {
+  const auto is_about = [leaf](const Feature& row) { return row.leaf == leaf; };
+  const auto* first = std::ranges::find_if(kFeatures, is_about);
+  const auto* last = std::find_if_not(first, std::end(kFeatures), is_about);
+  return {first, last};
+}
+
+std::span<const Feature> FeaturesOf(uint32_t leaf) {
+  static_assert(std::ranges::is_sorted(kFeatures, {}, &Feature::leaf));
+  switch (leaf) {
+    case 0x1:
+      return RowsAbout(0x1);
+    case 0x7:
+      return RowsAbout(0x7);
+    case 0xD:
+      return RowsAbout(0xD);
+    case 0x80000001:
+      return RowsAbout(0x80000001);
+    default:
+      return {};
+  }
+}
+// No row is left out there.
+static_assert(RowsAbout(0x1).size() + RowsAbout(0x7).size() + RowsAbout(0xD).size() +
+                  RowsAbout(0x80000001).size() ==
+              std::size(kFeatures));
+
 bool HasFeature(const Capabilities& offered, const Feature& feature) {
   if (feature.cr4 == 0 && feature.secondary == 0) return false;
   return (feature.cr4 & ~offered.cr4_fixed1) == 0 &&
@@ -89,9 +120,9 @@ CpuidRegisters OfferedCpuid(Vcpu& vcpu, uint32_t leaf, uint32_t subleaf) {
     if (leaf == empty) return {};
   }
   CpuidRegisters result = vcpu.ports.cpu.Cpuid(leaf, subleaf);
-  for (const Feature& feature : kFeatures) {
+  for (const Feature& feature : FeaturesOf(leaf)) {
     const bool any_subleaf = leaf != 0x7 && leaf != 0xD;
-    if (feature.leaf != leaf || (!any_subleaf && feature.subleaf != subleaf)) continue;
+    if (!any_subleaf && feature.subleaf != subleaf) continue;
     if (!HasFeature(vcpu.state.offered, feature)) result.*feature.where &= ~feature.bit;
   }
   if (leaf == 0x1) FollowL1(vcpu, result);

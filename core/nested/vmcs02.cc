@@ -184,6 +184,8 @@ void BuildVmcs02(Vcpu& vcpu) {
   const L1Registers registers = ReadL1Registers(vcpu);
   const uint64_t cr0_of_l1 = vmcs.Read(VmcsField::kGuestCr0);
   vmcs.MakeCurrent(VmcsRole::kVmcs02);
+  // The list loads L2's registers into VMCS02. If it fails VMCS12 is what it was before.
+  if (state.vmcs12.Get<VmcsField::kVmEntryMsrLoadCount>() != 0) SaveRegistersThatEntryLoads(vcpu);
   WriteStaleFields(vcpu, state.vmcs02_stale - RegistersOfL1(state.vmcs12));
   KeepL1Registers(vcpu, registers);
   KeepUnloadedBitsOfCr0(vcpu, cr0_of_l1);

@@ -32,6 +32,13 @@ constexpr FieldSet kRare =
     FieldSet{VmcsField::kGuestCsAccessRights, VmcsField::kGuestSsAccessRights};
 #undef NVMX_SEGMENT
 
+// Of what an exit leaves in VMCS02.
+constexpr FieldSet kLoadedByEntry = {
+#define NVMX_SWITCHED_MSR(msr, field) VmcsField::field,
+#include "core/nested/msr_kinds.def"
+    VmcsField::kGuestDr7,
+};
+
 // What VcpuState::checked_controls is about. An event to be injected is checked with each entry.
 consteval FieldSet CheckedControlsAndHostState() {
   FieldSet fields;
@@ -76,6 +83,13 @@ void CompleteVmcs12(Vcpu& vcpu) {
   state.vmcs12_stale.ForEach([&](VmcsField field) { state.vmcs12.Write(field, vmcs.Read(field)); });
   vmcs.MakeCurrent(VmcsRole::kVmcs01);
   state.vmcs12_stale = {};
+}
+
+void SaveRegistersThatEntryLoads(Vcpu& vcpu) {
+  VcpuState& state = vcpu.state;
+  const FieldSet fields = state.vmcs12_stale & kLoadedByEntry;
+  fields.ForEach([&](VmcsField field) { state.vmcs12.Write(field, vcpu.ports.vmcs.Read(field)); });
+  state.vmcs12_stale -= fields;
 }
 
 }  // namespace nvmx

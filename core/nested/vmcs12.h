@@ -27,6 +27,10 @@ void WriteVmcs12(Vcpu& vcpu, VmcsField field, uint64_t value);
 // Makes VcpuState::vmcs12 complete: saves what the last exit left in VMCS02. VMCS01 is current.
 void CompleteVmcs12(Vcpu& vcpu);
 
+// The same of those registers that a VM entry may replace, by its MSR list or because VMCS12 does
+// not load them. VMCS02 is current.
+void SaveRegistersThatEntryLoads(Vcpu& vcpu);
+
 }  // namespace nvmx
 
 #endif  // NVMX_CORE_NESTED_VMCS12_H_
