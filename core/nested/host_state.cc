@@ -4,6 +4,7 @@
 #include "core/nested/msr_access.h"
 #include "core/nested/pdptes.h"
 #include "core/nested/vmcs01.h"
+#include "core/nested/vmcs12_shadow.h"
 #include "core/vmx/controls.h"
 #include "core/vmx/interruptibility.h"
 #include "core/x86/control_registers.h"
@@ -148,6 +149,7 @@ std::optional<VmxAbort> LoadHostStateIntoVmcs01(Vcpu& vcpu) {
   if (!L1Asked(vcpu.state.vmcs12, VmcsField::kVmExitControls, VmExit::kLoadIa32Pat)) {
     left.pat = vmcs.Read(VmcsField::kGuestIa32Pat);
   }
+  StoreIntoShadow(vcpu);
   vmcs.MakeCurrent(VmcsRole::kVmcs01);
   if ((left.efer & Efer::kLma) != 0 &&
       !L1Asked(vcpu.state.vmcs12, VmcsField::kVmExitControls, VmExit::kHostAddressSpaceSize)) {

@@ -13,6 +13,7 @@
 #include "core/nested/preemption_timer.h"
 #include "core/nested/vmcs02.h"
 #include "core/nested/vmcs12.h"
+#include "core/nested/vmcs12_shadow.h"
 #include "core/vmx/controls.h"
 #include "core/vmx/interruptibility.h"
 #include "core/x86/msr.h"
@@ -82,6 +83,7 @@ EntryOutcome FailAfterGuestState(Vcpu& vcpu, const EntryOutcome& failure) {
 EntryOutcome EnterL2(Vcpu& vcpu, bool launch) {
   VcpuState& state = vcpu.state;
   if (state.current_vmcs == kNoVmcs) return EntryOutcome::Fail(VmxOutcome::FailInvalid());
+  FetchFromShadow(vcpu);
   const EntrySurroundings surroundings = ReadEntrySurroundings(vcpu);
   if (std::optional<EntryOutcome> refusal = CheckInstruction(vcpu, launch, surroundings)) {
     TellBrokenRule(vcpu, *refusal);

@@ -25,6 +25,13 @@ class Embedder;
 // moment between them in which an NMI met a state that does not exist.
 enum class VmxOperation : uint64_t { kOff, kRoot, kNonRoot };
 
+// Whether L1's VMREAD and VMWRITE are served by a shadow VMCS (vmcs12_shadow.h).
+enum class Shadowing : uint64_t {
+  kAbsent,  // there is none
+  kOff,     // L1 has no current VMCS
+  kOn,
+};
+
 // VcpuState::checked_controls.
 inline constexpr uint64_t kCheckedOutside = 1;
 inline constexpr uint64_t kCheckedInIa32eMode = 2;
@@ -78,6 +85,8 @@ struct VcpuState {
   // Whether the controls and the host state of VMCS12 have passed their checks and are what they
   // were then: 0, or the mode that L1 was in.
   uint64_t checked_controls;
+  // How far L1 has a shadow VMCS.
+  Shadowing shadowing;
   // What VMCS02 was made of last.
   Vmcs01Inputs vmcs01_inputs;
 
@@ -144,6 +153,9 @@ struct Vcpu {
   HostPages host_pages = {};
   // Nullptr if there is none.
   SecondTranslation* second_translation = nullptr;
+  // Three pages for the shadow VMCS that L1 reads and writes VMCS12 by: the VMCS itself, its VMREAD
+  // bitmap and its VMWRITE bitmap. Empty if L1 is to have none.
+  HostPages shadow_pages = {};
 
   SmpContext smp() {
     return {ports.cpu, ports.apic, ports.trace, system, own, state.left_out != 0};

@@ -3,6 +3,7 @@
 
 #include "core/nested/msr_bitmap.h"
 #include "core/nested/vmcs02_controls.h"
+#include "core/nested/vmcs12_shadow.h"
 #include "core/nested/vpid02.h"
 #include "core/vmx/controls.h"
 #include "core/vmx/interruptibility.h"
@@ -71,6 +72,7 @@ void InitializeVmcs01Controls(Vcpu& vcpu) {
   vmcs.Write(VmcsField::kCr4GuestHostMask, L0BitsOfCr4(vcpu));
   WriteL1Cr0(vcpu, vmcs.Read(VmcsField::kGuestCr0));
   WriteL1Cr4(vcpu, vmcs.Read(VmcsField::kGuestCr4));
+  InitializeShadowing(vcpu);
 }
 
 uint64_t ReadL1Cr0(Vcpu& vcpu) {

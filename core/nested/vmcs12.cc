@@ -2,6 +2,7 @@
 #include "core/nested/vmcs12.h"
 
 #include "core/nested/vmcs02_controls.h"
+#include "core/nested/vmcs12_shadow.h"
 
 namespace nvmx {
 namespace {
@@ -57,11 +58,19 @@ constexpr FieldSet kChecked = CheckedControlsAndHostState();
 constinit const FieldSet kRarelyReadGuestState = kRare;
 
 uint64_t ReadVmcs12(Vcpu& vcpu, VmcsField field) {
+  if (IsShadowedForWrite(field)) FetchFromShadow(vcpu);
   if (vcpu.state.vmcs12_stale.Has(field)) CompleteVmcs12(vcpu);
   return vcpu.state.vmcs12.Read(field);
 }
 
 void WriteVmcs12(Vcpu& vcpu, VmcsField field, uint64_t value) {
+  const bool shadowed = vcpu.state.shadowing == Shadowing::kOn && IsShadowed(field);
+  if (shadowed) FetchFromShadow(vcpu);
+  ChangeVmcs12(vcpu, field, value);
+  if (shadowed) BeginShadowing(vcpu);
+}
+
+void ChangeVmcs12(Vcpu& vcpu, VmcsField field, uint64_t value) {
   VcpuState& state = vcpu.state;
   if (!state.vmcs12_stale.Has(field)) {
     const uint64_t changed = state.vmcs12.Read(field) ^ (value & ValueMask(field));

@@ -21,8 +21,11 @@ extern const FieldSet kRarelyReadGuestState;
 // The field as VMREAD reads it. VMCS01 is current.
 uint64_t ReadVmcs12(Vcpu& vcpu, VmcsField field);
 
-// The field is to hold this value, as VMWRITE writes it.
+// The field is to hold this value, as VMWRITE writes it. VMCS01 is current.
 void WriteVmcs12(Vcpu& vcpu, VmcsField field, uint64_t value);
+
+// The same for VcpuState::vmcs12 alone; the shadow that L1 may have of it stays as it is.
+void ChangeVmcs12(Vcpu& vcpu, VmcsField field, uint64_t value);
 
 // Makes VcpuState::vmcs12 complete: saves what the last exit left in VMCS02. VMCS01 is current.
 void CompleteVmcs12(Vcpu& vcpu);

@@ -4,6 +4,7 @@
 #include <cstddef>
 
 #include "core/nested/vmcs12.h"
+#include "core/nested/vmcs12_shadow.h"
 
 namespace nvmx {
 namespace {
@@ -28,12 +29,15 @@ bool LoadVmcs12(Vcpu& vcpu, uint64_t address) {
   state.vmcs02_stale = FieldSet::All();
   state.checked_controls = 0;
   state.current_vmcs = address;
+  BeginShadowing(vcpu);
   return true;
 }
 
 void WriteBackVmcs12(Vcpu& vcpu) {
   VcpuState& state = vcpu.state;
   if (state.current_vmcs == kNoVmcs) return;
+  FetchFromShadow(vcpu);
+  EndShadowing(vcpu);
   CompleteVmcs12(vcpu);
   GuestMemory& memory = vcpu.ports.memory;
   // L1 may have unmapped its own region meanwhile; then the data is lost, as on a processor.

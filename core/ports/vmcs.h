@@ -8,8 +8,10 @@
 
 namespace nvmx {
 
-// Which of the two VMCSs that L0 owns on each CPU: the one that runs L1, or the one that runs L2.
-enum class VmcsRole : uint8_t { kVmcs01, kVmcs02 };
+// Which of the VMCSs that L0 owns on each CPU: the one that runs L1, the one that runs L2, or the
+// shadow VMCS that VMCS01 lets L1 read and write. The last is only there if Vcpu::shadow_pages are,
+// is never entered, and is hardware's again as soon as another is made current.
+enum class VmcsRole : uint8_t { kVmcs01, kVmcs02, kShadow };
 
 // The VMCSs of this CPU that hardware uses. The backend enters whichever is current when the core
 // returns to it.

@@ -114,7 +114,8 @@ void FakeCpu::SpinUntil(const SpinCondition& condition) {
 }
 
 void FakeVmcs::MakeCurrent(VmcsRole role) {
-  log_.push_back(role == VmcsRole::kVmcs01 ? "VMPTRLD VMCS01" : "VMPTRLD VMCS02");
+  constexpr const char* kNames[] = {"VMPTRLD VMCS01", "VMPTRLD VMCS02", "VMPTRLD shadow"};
+  log_.push_back(kNames[static_cast<size_t>(role)]);
   current_ = role;
 }
 

@@ -99,7 +99,7 @@ class FakeCpu final : public Cpu {
   uint64_t xcr0_ = 1;
 };
 
-// VMCS01 and VMCS02. An access to a field that a CPU with these capabilities does not have fails
+// VMCS01, VMCS02 and the shadow VMCS. An access to a field that a CPU with these capabilities does not have fails
 // the test.
 class FakeVmcs final : public Vmcs {
  public:
@@ -113,13 +113,14 @@ class FakeVmcs final : public Vmcs {
   // The contents, past the log.
   VmcsImage& vmcs01() { return images_[0]; }
   VmcsImage& vmcs02() { return images_[1]; }
+  VmcsImage& shadow() { return images_[2]; }
   VmcsImage& current_image() { return images_[static_cast<size_t>(current_)]; }
 
  private:
   Capabilities hardware_;
   EventLog& log_;
   VmcsRole current_ = VmcsRole::kVmcs01;
-  std::array<VmcsImage, 2> images_;
+  std::array<VmcsImage, 3> images_;
 };
 
 // Zeroed memory from 0 to `size`, except the pages that were taken out of it.

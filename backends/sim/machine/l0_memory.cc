@@ -60,7 +60,7 @@ void L0Memory::FillConstantPages() {
     }
   }
   for (uint32_t cpu = 0; cpu < cpus_; ++cpu) {
-    pages_[FirstPageOf(cpu) + kHostPageCount].words.fill(kCanary);
+    pages_[FirstPageOf(cpu) + kCanaryOfCpu].words.fill(kCanary);
   }
 }
 
@@ -68,7 +68,7 @@ uint64_t L0Memory::ConstantPagesDigest() const {
   uint64_t digest = XXH3_64bits(pages_.data(), shared_pages_ * sizeof(HostPage));
   for (uint32_t cpu = 0; cpu < cpus_; ++cpu) {
     digest =
-        XXH3_64bits_withSeed(&pages_[FirstPageOf(cpu) + kHostPageCount], sizeof(HostPage), digest);
+        XXH3_64bits_withSeed(&pages_[FirstPageOf(cpu) + kCanaryOfCpu], sizeof(HostPage), digest);
   }
   return digest;
 }
@@ -83,6 +83,11 @@ bool L0Memory::IsDamaged() const { return ConstantPagesDigest() != digest_; }
 HostPages L0Memory::HostPagesOf(uint32_t cpu) {
   const size_t first = FirstPageOf(cpu);
   return {std::span(pages_).subspan(first, kHostPageCount), AddressOf(first)};
+}
+
+HostPages L0Memory::ShadowPagesOf(uint32_t cpu) {
+  const size_t first = FirstPageOf(cpu) + kHostPageCount;
+  return {std::span(pages_).subspan(first, kShadowPageCount), AddressOf(first)};
 }
 
 void L0Memory::ClearHostPages(uint32_t cpu, size_t used) {

@@ -39,6 +39,8 @@ class L0Memory {
   uint64_t Ept01Pointer() const { return Ept01PointerAt(base_); }
   static uint64_t Ept01PointerOfWidest() { return Ept01PointerAt(BaseFor(kMostWidth)); }
   HostPages HostPagesOf(uint32_t cpu);
+  // Vcpu::shadow_pages.
+  HostPages ShadowPagesOf(uint32_t cpu);
   // EPT01 into VMCS01, which is current and has its controls.
   void ConfigureVmcs01(Vcpu& vcpu);
 
@@ -56,10 +58,12 @@ class L0Memory {
   static constexpr size_t kPdptPages = 2;  // 2^40 bytes in pages of 2^30
   static constexpr size_t kPageDirectories =
       kPdpts + kPdptPages;  // one for each 2^30 bytes, if any
-  // Of each CPU: the host pages, and a page that nothing may touch.
+  // Of each CPU: the host pages, those for the shadow VMCS, and a page that nothing may touch.
   static constexpr size_t kEpt02Pages = 96;
   static constexpr size_t kHostPageCount = kFirstEpt02Page + kEpt02Pages;
-  static constexpr size_t kPagesOfCpu = kHostPageCount + 1;
+  static constexpr size_t kShadowPageCount = 3;
+  static constexpr size_t kCanaryOfCpu = kHostPageCount + kShadowPageCount;
+  static constexpr size_t kPagesOfCpu = kCanaryOfCpu + 1;
 
   static uint64_t Ept01PointerAt(uint64_t base);
   PhysicalAddress AddressOf(size_t page) const { return PhysicalAddress{base_ + page * kPageSize}; }

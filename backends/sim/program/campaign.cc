@@ -149,6 +149,7 @@ std::string SignatureOf(const lhv::GuestProgram& program, const Comparison& comp
 CampaignResult RunCampaign(const CampaignOptions& options) {
   CampaignResult result;
   Comparer comparer(1, *FindVariant("correct"), options.hardware);
+  if (options.l1_has_shadow_vmcs) comparer.nested().GiveShadowVmcs();
   comparer.set_step_limit(kStepLimit);
   comparer.nested().CheckL0MemoryEvery(64);
   comparer.RememberSetup(GeneratedSetup());

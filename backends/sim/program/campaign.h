@@ -57,6 +57,8 @@ struct CampaignOptions {
   uint64_t count = 1000;
   // Of the processors that the programs run on.
   Capabilities hardware = SimulatedCapabilities();
+  // NestedMachine::GiveShadowVmcs().
+  bool l1_has_shadow_vmcs = false;
   // Called after each program; false ends the campaign.
   std::function<bool(uint64_t number)> progress;
 };

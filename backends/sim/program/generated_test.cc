@@ -21,13 +21,23 @@ const CampaignResult& Slice() {
   return result;
 }
 
-TEST(GeneratedTest, ProgramsLookTheSameOnTheCoreAndOnTheReference) {
-  for (const ProgramFinding& finding : Slice().findings) {
+void ExpectNoFindings(const CampaignResult& result) {
+  for (const ProgramFinding& finding : result.findings) {
     ADD_FAILURE() << finding.count << " programs like number " << finding.number
                   << " of seed 1 differ: " << finding.signature
                   << "\nnvmx generate --compare --seed 1 --first " << finding.number
                   << " tells more";
   }
+}
+
+TEST(GeneratedTest, ProgramsLookTheSameOnTheCoreAndOnTheReference) { ExpectNoFindings(Slice()); }
+
+TEST(GeneratedTest, ProgramsLookTheSameWithAShadowVmcs) {
+  CampaignOptions options;
+  options.generator.seed = 1;
+  options.count = kPrograms;
+  options.l1_has_shadow_vmcs = true;
+  ExpectNoFindings(RunCampaign(options));
 }
 
 // That nothing was found means something only if the programs get far.

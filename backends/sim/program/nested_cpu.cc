@@ -46,6 +46,7 @@ void NestedCpu::Reset() {
   InitializeVcpuState(vcpu_state_, OfferedCapabilities(processor().capabilities()));
   processor().MakeCurrent(VmcsRole::kVmcs01);
   WriteInitialGuestState(processor(), index());
+  if (!vcpu_.shadow_pages.pages.empty()) ActivateShadowVmcs();
   InitializeVmcs01Controls(vcpu_);
   l0_memory_.ConfigureVmcs01(vcpu_);
   try {
@@ -54,6 +55,19 @@ void NestedCpu::Reset() {
     // L1 never starts; `defect_` says why.
   }
   if (fiber_) fiber_->Start(&NestedCpu::FiberMain, this);
+}
+
+void NestedCpu::ActivateShadowVmcs() {
+  static_assert(static_cast<size_t>(VmcsRole::kShadow) == kSlotsOfL0);
+  const uint64_t revision = processor().capabilities().basic & VmcsHeader::kRevision;
+  vcpu_.shadow_pages.pages[0].words[0] = revision | VmcsHeader::kShadow;
+  processor().state().vmcs[static_cast<size_t>(VmcsRole::kShadow)] = {
+      .in_use = 1,
+      .address = vcpu_.shadow_pages.first.value,
+      .launched = 0,
+      .shadow = 1,
+      .abort_indicator = 0,
+      .fields = {}};
 }
 
 NestedCpu::L0State NestedCpu::SaveL0State() const {

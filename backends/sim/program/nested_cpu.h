@@ -48,6 +48,9 @@ class NestedCpu final : public ProgramCpu,
   };
   NestedCpu(const Parts& parts, const L0Parts& l0);
 
+  // From the next Reset() on L1 has a shadow VMCS (core/nested/vmcs12_shadow.h).
+  void GiveShadowVmcs() { vcpu_.shadow_pages = l0_memory_.ShadowPagesOf(index()); }
+
   // L1's CPU as its loader leaves it, under a fresh L0.
   void Reset();
 
@@ -87,6 +90,8 @@ class NestedCpu final : public ProgramCpu,
   enum class Command : uint8_t { kTurn, kEventsOnly };
 
   Ports ports() { return {*this, *this, *this, *this, *this, *this}; }
+  // Makes the VMCS in Vcpu::shadow_pages active, where MakeCurrent() finds it.
+  void ActivateShadowVmcs();
   static void FiberMain(void* self);
   void RunFiber();
   // Runs to the end of what was commanded, or to a wait.

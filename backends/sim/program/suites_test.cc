@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// The first law, for every program of the suites: what a program sees on the core is what it sees on
-// the reference. And what the programs say that must be seen is seen on both.
+// The first law, for every program of the suites: what a program sees on the core is what it sees
+// on the reference. And what the programs say that must be seen is seen on both.
 #include <algorithm>
 #include <cctype>
 #include <map>
@@ -33,9 +33,9 @@ void ExpectWhatTheProgramSays(const lhv::GuestProgram& program, const ProgramRes
     if (!program.cpus[cpu].expected) continue;
     const std::optional<lhv::ExpectationFailure> failure =
         lhv::CompareWithExpected(*program.cpus[cpu].expected, result.cpus[cpu].log);
-    EXPECT_FALSE(failure.has_value()) << machine << ", CPU " << cpu << ", line "
-                                      << (failure ? failure->line : 0) << ": "
-                                      << (failure ? failure->text : "");
+    EXPECT_FALSE(failure.has_value())
+        << machine << ", CPU " << cpu << ", line " << (failure ? failure->line : 0) << ": "
+        << (failure ? failure->text : "");
   }
 }
 
@@ -56,6 +56,20 @@ TEST_P(SuitesTest, LooksTheSameOnTheCoreAndOnTheReference) {
   ExpectWhatTheProgramSays(*program, comparison.nested, "sim-nested");
 }
 
+TEST_P(SuitesTest, LooksTheSameWithAShadowVmcs) {
+  const absl::StatusOr<lhv::GuestProgram> program = LoadProgram(GetParam(), 0);
+  ASSERT_TRUE(program.ok()) << program.status();
+  static auto& comparers = *new std::map<size_t, std::unique_ptr<Comparer>>;
+  std::unique_ptr<Comparer>& comparer = comparers[program->cpus.size()];
+  if (!comparer) {
+    comparer = std::make_unique<Comparer>(static_cast<uint32_t>(program->cpus.size()));
+    comparer->nested().GiveShadowVmcs();
+  }
+  Comparison comparison;
+  comparer->Compare(*program, comparison);
+  EXPECT_FALSE(comparison.IsDefect()) << DifferenceText(*program, comparison);
+}
+
 // Were there no files, nothing would be tested.
 TEST(SuitesDirectoryTest, IsThere) { EXPECT_GE(AllFiles().size(), 30u); }
 
@@ -64,7 +78,9 @@ INSTANTIATE_TEST_SUITE_P(Files, SuitesTest, testing::ValuesIn(AllFiles()),
                            std::string name = info.param.substr(sizeof kSuites);
                            std::replace_if(
                                name.begin(), name.end(),
-                               [](char c) { return std::isalnum(static_cast<unsigned char>(c)) == 0; },
+                               [](char c) {
+                                 return std::isalnum(static_cast<unsigned char>(c)) == 0;
+                               },
                                '_');
                            return name;
                          });

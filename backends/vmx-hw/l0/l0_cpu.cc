@@ -25,6 +25,10 @@ uint64_t& RegisterOf(VcpuState& state, GeneralRegister which) {
   return state.registers[static_cast<size_t>(which)];
 }
 
+HostPages PagesAt(const L0Layout& layout, uint64_t offset, size_t count) {
+  return {{layout.At<HostPage>(offset), count}, PhysicalAddress{layout.PhysicalOf(offset)}};
+}
+
 }  // namespace
 
 L0Cpu::L0Cpu(const L0Shared& shared, CpuIndex index)
@@ -38,8 +42,9 @@ L0Cpu::L0Cpu(const L0Shared& shared, CpuIndex index)
           shared.quiesce,
           shared.choreography,
           *this,
-          {{shared.layout.At<HostPage>(shared.layout.HostPagesOffset(index)), L0Layout::kHostPages},
-           PhysicalAddress{shared.layout.PhysicalOf(shared.layout.HostPagesOffset(index))}}} {}
+          PagesAt(shared.layout, shared.layout.HostPagesOffset(index), L0Layout::kHostPages),
+          nullptr,
+          PagesAt(shared.layout, shared.layout.ShadowPagesOffset(index), L0Layout::kShadowPages)} {}
 
 void L0Cpu::StartL1At(const L1Start& start) {
   // Multiboot Specification 0.6.96, 3.2 "Machine state".

@@ -100,6 +100,10 @@ void L0Cpu::SpinUntil(const SpinCondition& condition) {
 // --- Vmcs
 
 void L0Cpu::MakeCurrent(VmcsRole role) {
+  // What is active is nobody's but this CPU's; VMREAD and VMWRITE in L1 find the shadow in memory.
+  if (current_ == VmcsRole::kShadow) {
+    if (!Vmclear(shared_.layout.PhysicalOf(VmcsOffset(current_)))) Panic("VMCLEAR fails");
+  }
   if (!Vmptrld(shared_.layout.PhysicalOf(VmcsOffset(role)))) Panic("VMPTRLD fails");
   current_ = role;
 }

@@ -52,6 +52,7 @@ void L0Cpu::EnterVmxOperation(const Capabilities& hardware, const MtrrSettings& 
     metal::Write(Text() << "CPU " << index_ << ": ");
     Stop("VMXON fails; is another hypervisor active?");
   }
+  if (hardware.SupportsSecondary(Secondary::kVmcsShadowing)) InitializeVmcs(VmcsRole::kShadow);
   InitializeVmcs(VmcsRole::kVmcs02);
   InitializeVmcs(VmcsRole::kVmcs01);
 
@@ -67,10 +68,11 @@ void L0Cpu::EnterVmxOperation(const Capabilities& hardware, const MtrrSettings& 
 }
 
 void L0Cpu::InitializeVmcs(VmcsRole role) {
-  WriteRevision(shared_.layout.At<void>(VmcsOffset(role)), hardware_);
-  const uint64_t address = shared_.layout.PhysicalOf(VmcsOffset(role));
-  if (!Vmclear(address) || !Vmptrld(address)) Panic("VMCLEAR or VMPTRLD fails");
-  current_ = role;
+  auto* region = shared_.layout.At<uint32_t>(VmcsOffset(role));
+  WriteRevision(region, hardware_);
+  if (role == VmcsRole::kShadow) *region |= kShadowVmcsIndicator;
+  if (!Vmclear(shared_.layout.PhysicalOf(VmcsOffset(role)))) Panic("VMCLEAR fails");
+  MakeCurrent(role);
   // What a VMCS holds at first is not defined. Fields that are absent or cannot be written refuse.
   constexpr VmcsField kFields[] = {
 #define NVMX_VMCS_FIELD(field, encoding, name, existence, policy) VmcsField::field,
@@ -79,7 +81,7 @@ void L0Cpu::InitializeVmcs(VmcsRole role) {
   };
   for (VmcsField field : kFields) Vmwrite(static_cast<uint32_t>(field), 0);
   Write(VmcsField::kVmcsLinkPointer, kNoVmcs);
-  WriteHostState();
+  if (role != VmcsRole::kShadow) WriteHostState();
 }
 
 void L0Cpu::WriteHostState() {

@@ -17,8 +17,10 @@ namespace nvmx::metal {
 class L0Layout {
  public:
   static constexpr uint64_t kLargePage = uint64_t{1} << 21;
-  // Of each CPU: VMXON region, VMCS01, VMCS02, then host pages.
-  static constexpr size_t kVmxPages = 3;
+  // Of each CPU: VMXON region, VMCS01, VMCS02, the shadow VMCS with its two bitmaps, then host
+  // pages.
+  static constexpr size_t kShadowPages = 3;
+  static constexpr size_t kVmxPages = 3 + kShadowPages;
   static constexpr size_t kHostPages = kFirstEpt02Page + 509;
 
   L0Layout(uint64_t linear_begin, uint64_t image_bytes, size_t ept01_pages, uint32_t cpus)
@@ -36,6 +38,9 @@ class L0Layout {
   uint64_t Ept01Offset() const { return image_bytes_; }
   uint64_t VmxOffset(uint32_t cpu) const {
     return image_bytes_ + (ept01_pages_ + cpu * (kVmxPages + kHostPages)) * kPageSize;
+  }
+  uint64_t ShadowPagesOffset(uint32_t cpu) const {
+    return VmxOffset(cpu) + (kVmxPages - kShadowPages) * kPageSize;
   }
   uint64_t HostPagesOffset(uint32_t cpu) const { return VmxOffset(cpu) + kVmxPages * kPageSize; }
   size_t ept01_pages() const { return ept01_pages_; }
