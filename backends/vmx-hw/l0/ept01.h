@@ -6,6 +6,7 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <optional>
 
 #include "backends/vmx-hw/machine/memory_map.h"
 #include "core/nested/embedder.h"
@@ -13,6 +14,26 @@
 #include "core/x86/mtrr.h"
 
 namespace nvmx::metal {
+
+// Of MTRR settings what decides about memory types. Equal ones make all types equal.
+class EffectiveMtrrs {
+ public:
+  // None: not equal to any settings.
+  EffectiveMtrrs() = default;
+  explicit EffectiveMtrrs(const MtrrSettings& settings);
+
+  const MtrrSettings& settings() const { return settings_; }
+  // Whether no MTRR but the default type is about any byte of the block. `size` is a power of 2,
+  // and the block begins at a multiple of it.
+  bool IsOfDefaultType(uint64_t base, uint64_t size) const;
+
+  friend bool operator==(const EffectiveMtrrs&, const EffectiveMtrrs&) = default;
+
+ private:
+  MtrrSettings settings_{};
+  bool is_any_ = false;
+  size_t ranges_ = 0;  // of settings_.variable, from the first on; the others are 0
+};
 
 class Ept01 {
  public:
@@ -29,8 +50,9 @@ class Ept01 {
   Ept01(HostPages pages, AddressRange absent, bool has_1gbyte_pages)
       : pages_(pages), absent_(absent), has_1gbyte_pages_(has_1gbyte_pages) {}
 
-  // Writes all paging structures, with the largest pages that memory types allow. The processor may
-  // hold on to older ones until INVEPT; no guest may run meanwhile.
+  // Writes all paging structures, with the largest pages that memory types allow, unless they are
+  // as these settings want them. The processor may hold on to older ones until INVEPT; no guest may
+  // run meanwhile.
   void Fill(const MtrrSettings& memory_types);
   // A value of the EPT-pointer field.
   uint64_t pointer() const;
@@ -39,12 +61,16 @@ class Ept01 {
 
  private:
   uint64_t NextPage();
-  uint64_t Entry(uint64_t base, unsigned level, const MtrrSettings& memory_types);
+  uint64_t Entry(uint64_t base, unsigned level);
+  // The type of all bytes of the block, if it is one.
+  std::optional<MemoryType> TypeOfBlock(uint64_t base, uint64_t size) const;
 
   HostPages pages_;
   AddressRange absent_;
   bool has_1gbyte_pages_;
   size_t used_ = 0;
+  // What the structures were filled for.
+  EffectiveMtrrs types_;
 };
 
 // Whether all bytes of the block have one memory type. `size` is a power of 2, at least 4096, and

@@ -97,6 +97,43 @@ TEST_P(Ept01Test, FillingAgainFollowsOtherMemoryTypes) {
   EXPECT_FALSE(ept_.Map({kAbsent.begin}).is_present());
 }
 
+TEST_P(Ept01Test, FillingAgainForTheSameTypesWritesNothing) {
+  MtrrSettings types = FirmwareSettings();
+  ept_.Fill(types);
+  storage_[0].words[0] = 0;         // as only Fill() would undo
+  types.variable[1] = {kGByte, 0};  // a range that is not valid
+  ept_.Fill(types);
+  EXPECT_EQ(storage_[0].words[0], 0u);
+  types.variable[1].mask = MtrrVariable::kV | MtrrVariable::kAddress;
+  ept_.Fill(types);
+  EXPECT_NE(storage_[0].words[0], 0u);
+}
+
+TEST(EffectiveMtrrs, AreEqualIfAllTypesAre) {
+  const MtrrSettings types = FirmwareSettings();
+  MtrrSettings other = types;
+  other.variable[3].base = kGByte;
+  EXPECT_EQ(EffectiveMtrrs(other), EffectiveMtrrs(types)) << "not valid";
+  other = types;
+  other.fixed[1] = 0;
+  EXPECT_NE(EffectiveMtrrs(other), EffectiveMtrrs(types));
+  MtrrSettings without_fixed = types;
+  without_fixed.default_type &= ~MtrrDefType::kFe;
+  other.default_type = without_fixed.default_type;
+  EXPECT_EQ(EffectiveMtrrs(other), EffectiveMtrrs(without_fixed));
+  other.default_type = 0;
+  EXPECT_EQ(EffectiveMtrrs(other), EffectiveMtrrs(MtrrSettings{}));
+  EXPECT_NE(EffectiveMtrrs(MtrrSettings{}), EffectiveMtrrs());
+}
+
+TEST(EffectiveMtrrs, BlocksBesideAllRangesAreOfTheDefaultType) {
+  const EffectiveMtrrs types(FirmwareSettings());
+  EXPECT_FALSE(types.IsOfDefaultType(0, kPageSize)) << "fixed";
+  EXPECT_FALSE(types.IsOfDefaultType(kGByte, kGByte)) << "in a range";
+  EXPECT_TRUE(types.IsOfDefaultType(2 * kGByte, kGByte));
+  EXPECT_FALSE(types.IsOfDefaultType(0, 4 * kGByte)) << "a part is in a range";
+}
+
 TEST_P(Ept01Test, ThePointerNamesTheFirstPageFourLevelsAndWriteBack) {
   EXPECT_EQ(ept_.pointer(), kAbsent.begin | 0x1E);
 }

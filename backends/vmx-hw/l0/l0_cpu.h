@@ -89,14 +89,31 @@ class L0Cpu final : private Cpu,
   bool Read(GuestPhysicalAddress address, std::span<std::byte> bytes) override;
   bool Write(GuestPhysicalAddress address, std::span<const std::byte> bytes) override;
   bool CompareExchange(GuestPhysicalAddress address, uint64_t expected, uint64_t desired) override;
-  bool IsBacked(GuestPhysicalAddress address, size_t bytes) const;
+  // Whether the bytes are where L1's memory was found to be RAM last; the memory map has many
+  // entries, and does not change.
+  bool IsKnownRam(GuestPhysicalAddress address, size_t bytes) const {
+    return address.value >= known_ram_.begin && address.value < known_ram_.end &&
+           bytes <= known_ram_.end - address.value;
+  }
+  // Whether they are RAM at all.
+  bool FindRam(GuestPhysicalAddress address, size_t bytes);
+  bool ReadElsewhere(GuestPhysicalAddress address, std::span<std::byte> bytes);
+  bool WriteElsewhere(GuestPhysicalAddress address, std::span<const std::byte> bytes);
   // Apic
   void SendNmiToAllOthers() override;
   void SendNmi(CpuIndex cpu) override;
   // Clock
   uint64_t ReadTsc() override;
   // Trace
-  void Record(TraceKind kind, uint64_t first, uint64_t second) override;
+  void Record(TraceKind kind, uint64_t first, uint64_t second) override {
+    if (shared_.log_events || IsForL0(kind)) Take(kind, first, second);
+  }
+  // Events that are more than lines of a log.
+  static bool IsForL0(TraceKind kind) {
+    return kind == TraceKind::kMemoryTypesChanged || kind == TraceKind::kAssertionFailed ||
+           kind == TraceKind::kVmxAbort;
+  }
+  void Take(TraceKind kind, uint64_t first, uint64_t second);
   // Embedder
   Ept01Mapping MapEpt01(const Vcpu&, GuestPhysicalAddress address) const override {
     return shared_.ept01.Map(address);
@@ -114,6 +131,7 @@ class L0Cpu final : private Cpu,
   Vcpu vcpu_;
   VmcsRole current_ = VmcsRole::kVmcs01;
   std::array<bool, 2> launched_{};
+  AddressRange known_ram_{0, 0};
   // See DropBlockingBySmi().
   bool keeps_blocking_by_smi_ = false;
   // Set by the NMI handler; cleared before each last look at pending NMIs.

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //
 // The ports of the core, over real instructions.
+#include <algorithm>
 #include <atomic>
 #include <cstring>
 
@@ -14,6 +15,32 @@
 #include "backends/vmx-hw/machine/power.h"
 
 namespace nvmx::metal {
+namespace {
+
+[[noreturn, gnu::noinline, gnu::cold]] void FailAccess(const char* instruction, VmcsField field) {
+  metal::Write(Text() << instruction << " of " << Hex{static_cast<uint32_t>(field)} << "\n");
+  Panic("VMREAD or VMWRITE fails");
+}
+
+[[gnu::noinline]] void CopyMany(void* to, const void* from, size_t bytes) {
+  std::memcpy(to, from, bytes);
+}
+
+// Most copies are of words and pairs of words.
+void Copy(void* to, const void* from, size_t bytes) {
+  switch (bytes) {
+    case 8:
+      __builtin_memcpy(to, from, 8);
+      return;
+    case 16:
+      __builtin_memcpy(to, from, 16);
+      return;
+    default:
+      CopyMany(to, from, bytes);
+  }
+}
+
+}  // namespace
 
 // --- Cpu
 
@@ -110,41 +137,52 @@ void L0Cpu::MakeCurrent(VmcsRole role) {
 
 uint64_t L0Cpu::Read(VmcsField field) {
   uint64_t value = 0;
-  if (!Vmread(static_cast<uint32_t>(field), value)) {
-    metal::Write(Text() << "VMREAD of " << Hex{static_cast<uint32_t>(field)} << "\n");
-    Panic("VMREAD fails");
-  }
+  if (!Vmread(static_cast<uint32_t>(field), value)) [[unlikely]]
+    FailAccess("VMREAD", field);
   return value;
 }
 
 void L0Cpu::Write(VmcsField field, uint64_t value) {
-  if (Vmwrite(static_cast<uint32_t>(field), value)) return;
-  metal::Write(Text() << "VMWRITE of " << Hex{static_cast<uint32_t>(field)} << "\n");
-  Panic("VMWRITE fails");
+  if (!Vmwrite(static_cast<uint32_t>(field), value)) [[unlikely]]
+    FailAccess("VMWRITE", field);
 }
 
 // --- GuestMemory
 
-bool L0Cpu::IsBacked(GuestPhysicalAddress address, size_t bytes) const {
+[[gnu::noinline]] bool L0Cpu::FindRam(GuestPhysicalAddress address, size_t bytes) {
   const uint64_t end = DirectMapEnd();
   if (address.value >= end || bytes > end - address.value) return false;
+  known_ram_ = shared_.l1_memory.RamAround(address.value);
+  known_ram_.end = std::min(known_ram_.end, end);
   return shared_.l1_memory.IsRam({address.value, address.value + bytes});
 }
 
 bool L0Cpu::Read(GuestPhysicalAddress address, std::span<std::byte> bytes) {
-  if (!IsBacked(address, bytes.size())) return false;
-  std::memcpy(bytes.data(), AtPhysical(address.value), bytes.size());
+  if (!IsKnownRam(address, bytes.size())) [[unlikely]]
+    return ReadElsewhere(address, bytes);
+  Copy(bytes.data(), AtPhysical(address.value), bytes.size());
+  return true;
+}
+bool L0Cpu::ReadElsewhere(GuestPhysicalAddress address, std::span<std::byte> bytes) {
+  if (!FindRam(address, bytes.size())) return false;
+  CopyMany(bytes.data(), AtPhysical(address.value), bytes.size());
   return true;
 }
 
 bool L0Cpu::Write(GuestPhysicalAddress address, std::span<const std::byte> bytes) {
-  if (!IsBacked(address, bytes.size())) return false;
-  std::memcpy(AtPhysical(address.value), bytes.data(), bytes.size());
+  if (!IsKnownRam(address, bytes.size())) [[unlikely]]
+    return WriteElsewhere(address, bytes);
+  Copy(AtPhysical(address.value), bytes.data(), bytes.size());
+  return true;
+}
+bool L0Cpu::WriteElsewhere(GuestPhysicalAddress address, std::span<const std::byte> bytes) {
+  if (!FindRam(address, bytes.size())) return false;
+  CopyMany(AtPhysical(address.value), bytes.data(), bytes.size());
   return true;
 }
 
 bool L0Cpu::CompareExchange(GuestPhysicalAddress address, uint64_t expected, uint64_t desired) {
-  if (!IsBacked(address, sizeof expected)) return false;
+  if (!IsKnownRam(address, sizeof expected) && !FindRam(address, sizeof expected)) return false;
   auto* at = reinterpret_cast<uint64_t*>(AtPhysical(address.value));
   return __atomic_compare_exchange_n(at, &expected, desired, false, __ATOMIC_SEQ_CST,
                                      __ATOMIC_SEQ_CST);
@@ -158,7 +196,7 @@ uint64_t L0Cpu::ReadTsc() { return metal::ReadTsc(); }
 
 // --- Trace
 
-void L0Cpu::Record(TraceKind kind, uint64_t first, uint64_t second) {
+void L0Cpu::Take(TraceKind kind, uint64_t first, uint64_t second) {
   switch (kind) {
     case TraceKind::kMemoryTypesChanged:
       // All other CPUs stand still.

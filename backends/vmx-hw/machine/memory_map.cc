@@ -29,6 +29,24 @@ bool MemoryMap::IsRam(const AddressRange& range) const {
   return covered >= range.end;
 }
 
+AddressRange MemoryMap::RamAround(uint64_t address) const {
+  AddressRange around{address, address};
+  for (const MemoryRange& r : Ranges()) {
+    if (r.kind != MemoryKind::kRam || !r.range.Contains(address)) continue;
+    if (r.range.size() > around.size()) around = r.range;
+  }
+  for (const MemoryRange& r : Ranges()) {
+    if (r.kind == MemoryKind::kRam || !r.range.Overlaps(around)) continue;
+    if (r.range.Contains(address)) return {address, address};
+    if (r.range.begin > address) {
+      around.end = r.range.begin;
+    } else {
+      around.begin = r.range.end;
+    }
+  }
+  return around;
+}
+
 std::optional<AddressRange> MemoryMap::FindHighest(uint64_t size, uint64_t alignment,
                                                    uint64_t below,
                                                    std::span<const AddressRange> taken) const {

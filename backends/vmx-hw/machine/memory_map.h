@@ -44,6 +44,9 @@ class MemoryMap {
 
   // Whether all of the range is RAM and nothing else claims any of it.
   bool IsRam(const AddressRange& range) const;
+  // The largest range of RAM around the address that one entry gives and no other claims; empty if
+  // the address is not RAM.
+  AddressRange RamAround(uint64_t address) const;
   // The highest range of `size` bytes, beginning at a multiple of `alignment` (a power of 2), that
   // is RAM, ends at or below `below` and overlaps none of `taken`.
   std::optional<AddressRange> FindHighest(uint64_t size, uint64_t alignment, uint64_t below,

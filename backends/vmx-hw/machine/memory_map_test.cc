@@ -34,6 +34,20 @@ TEST(MemoryMap, WhatSomebodyElseClaimsIsNotRam) {
   EXPECT_TRUE(map.IsRam({0x3000, 0x5000}));
 }
 
+TEST(MemoryMap, RamAroundAnAddressEndsWhereOthersClaimIt) {
+  const MemoryMap map = Map({{{0x1000, 0x9000}, MemoryKind::kRam},
+                             {{0x2000, 0x3000}, MemoryKind::kAcpi},
+                             {{0x7000, 0x8000}, MemoryKind::kReserved},
+                             {{0x9000, 0xA000}, MemoryKind::kRam}});
+  const AddressRange between{0x3000, 0x7000};
+  EXPECT_EQ(map.RamAround(0x3000), between);
+  EXPECT_EQ(map.RamAround(0x6FFF), between);
+  EXPECT_EQ(map.RamAround(0x1000), (AddressRange{0x1000, 0x2000}));
+  EXPECT_EQ(map.RamAround(0x8000), (AddressRange{0x8000, 0x9000}));
+  EXPECT_EQ(map.RamAround(0x2000).size(), 0u) << "claimed";
+  EXPECT_EQ(map.RamAround(0xA000).size(), 0u) << "not RAM";
+}
+
 TEST(MemoryMap, FindHighestIsAlignedBelowTheLimitAndBesideWhatIsTaken) {
   const MemoryMap map =
       Map({{{0x1000, 0x9800}, MemoryKind::kRam}, {{0x8000, 0x9000}, MemoryKind::kBad}});

@@ -6,11 +6,28 @@
 
 #include "backends/vmx-hw/machine/power.h"
 
+// The suffix of an instruction for operands of a machine word.
+#ifdef __x86_64__
+#define NVMX_WORD "q"
+#else
+#define NVMX_WORD "l"
+#endif
+
 extern "C" {
 
+// Most of what is copied is a word or two; REP takes a while to begin.
 void* memcpy(void* to, const void* from, size_t bytes) {
   void* const result = to;
-  asm volatile("rep movsb" : "+D"(to), "+S"(from), "+c"(bytes) : : "memory");
+  constexpr size_t kFewBytes = 8 * sizeof(uintptr_t);
+  if (bytes >= kFewBytes) {
+    size_t words = bytes / sizeof(uintptr_t);
+    asm volatile("rep movs" NVMX_WORD : "+D"(to), "+S"(from), "+c"(words) : : "memory");
+    bytes %= sizeof(uintptr_t);
+  }
+  for (; bytes >= sizeof(uintptr_t); bytes -= sizeof(uintptr_t)) {
+    asm volatile("movs" NVMX_WORD : "+D"(to), "+S"(from) : : "memory");
+  }
+  if (bytes != 0) asm volatile("rep movsb" : "+D"(to), "+S"(from), "+c"(bytes) : : "memory");
   return result;
 }
 
@@ -26,6 +43,13 @@ void* memmove(void* to, const void* from, size_t bytes) {
 
 void* memset(void* to, int value, size_t bytes) {
   void* const result = to;
+  constexpr size_t kFewBytes = 8 * sizeof(uintptr_t);
+  if (bytes >= kFewBytes) {
+    const uintptr_t word = ~uintptr_t{0} / 0xFF * static_cast<unsigned char>(value);
+    size_t words = bytes / sizeof(uintptr_t);
+    asm volatile("rep stos" NVMX_WORD : "+D"(to), "+c"(words) : "a"(word) : "memory");
+    bytes %= sizeof(uintptr_t);
+  }
   asm volatile("rep stosb" : "+D"(to), "+c"(bytes) : "a"(value) : "memory");
   return result;
 }
