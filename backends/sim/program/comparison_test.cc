@@ -230,7 +230,7 @@ TEST(ExplanationTextTest, OfADifferenceNamesTheLastRefusedEntryBeforeIt) {
 TEST(DeclaredDifferencesTest, AnExitToL0EndsWhatMonitorHasArmed) {
   Comparer comparer(1);
   Comparison comparison;
-  const auto compare = [&](const std::string& between) {
+  const auto compare = [&](const std::string& looking, const std::string& between) {
     comparer.Compare(MustAssemble(R"(
 name: MONITOR and MWAIT
 cpus:
@@ -245,18 +245,21 @@ cpus:
       - use_ept: ept
       - add_controls: {primary: [MWAIT_EXITING]}
     run:
-      - vmlaunch: {observe: [exit_reason, exit_qualification]}
+      - )" + looking + R"(
     l2:
       - )" + between + R"(
       - mwait
 )"),
                      comparison);
   };
-  compare("monitor: data");
-  EXPECT_EQ(comparison.likeness, Likeness::kDeclared);
-  EXPECT_EQ(comparison.declared, "monitor");
-  compare("nop");
-  EXPECT_EQ(comparison.likeness, Likeness::kSame);
+  for (const char* looking : {"vmlaunch: {observe: [exit_reason, exit_qualification]}",
+                              "vmlaunch\n      - vmread: EXIT_QUALIFICATION"}) {
+    compare(looking, "monitor: data");
+    EXPECT_EQ(comparison.likeness, Likeness::kDeclared) << looking;
+    EXPECT_EQ(comparison.declared, "monitor") << looking;
+    compare(looking, "nop");
+    EXPECT_EQ(comparison.likeness, Likeness::kSame) << looking;
+  }
 }
 
 TEST(DeclaredDifferencesTest, EachHasAReasonAndANameOfItsOwn) {

@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "backends/sim/program/declared_differences.h"
 
+#include <algorithm>
+
 #include "core/vmx/controls.h"
 #include "core/vmx/exit_reason.h"
 #include "core/vmx/vmcs_field.h"
@@ -16,20 +18,31 @@ bool IsAccessToL0Memory(const lhv::GuestProgram&, const Comparison& comparison) 
   return at && *at <= difference.position;
 }
 
-// The exits of an MWAIT, of which only one says that the monitoring was armed.
-bool IsDisarmedMonitor(const lhv::GuestProgram&, const Comparison& comparison) {
+bool IsFieldOfExit(const lhv::Observation& o, VmcsField field) {
+  return (o.kind == lhv::ObservationKind::kVmExit || o.kind == lhv::ObservationKind::kFieldValue) &&
+         o.selector == Encoding(field);
+}
+
+bool DoesMwaitInL2(const lhv::CpuProgram& cpu) {
+  return std::any_of(cpu.l2.begin(), cpu.l2.end(), [](const lhv::Operation& operation) {
+    return operation.kind == lhv::OperationKind::kMwait;
+  });
+}
+
+// The exits of an MWAIT, of which only one says that the monitoring was armed. What is observed of
+// an exit begins with its reason; a VMREAD of the qualification alone may be of any exit.
+bool IsDisarmedMonitor(const lhv::GuestProgram& program, const Comparison& comparison) {
   const Difference& d = *comparison.difference;
   const auto is_qualification = [](const std::optional<lhv::Observation>& o, uint64_t value) {
-    return o && o->kind == lhv::ObservationKind::kVmExit &&
-           o->selector == Encoding(VmcsField::kExitQualification) && o->value == value;
+    return o && IsFieldOfExit(*o, VmcsField::kExitQualification) && o->value == value;
   };
-  if (!is_qualification(d.reference, 1) || !is_qualification(d.nested, 0) || d.position == 0) {
-    return false;
+  if (!is_qualification(d.reference, 1) || !is_qualification(d.nested, 0)) return false;
+  if (d.reference->kind == lhv::ObservationKind::kFieldValue) {
+    return DoesMwaitInL2(program.cpus[d.cpu]);
   }
-  // What is observed of an exit begins with its reason.
+  if (d.position == 0) return false;
   const lhv::Observation& reason = comparison.keep.cpus[d.cpu].log[d.position - 1];
-  return reason.kind == lhv::ObservationKind::kVmExit &&
-         reason.selector == Encoding(VmcsField::kExitReason) &&
+  return IsFieldOfExit(reason, VmcsField::kExitReason) &&
          reason.value == static_cast<uint64_t>(ExitReason::kMwait);
 }
 
