@@ -16,6 +16,7 @@
 #include <string>
 #include <vector>
 
+#include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
 #include "fuzz/target.h"
@@ -66,6 +67,9 @@ class Fuzzer {
       target_->set_reached(MapReached(path));
     }
     if (const char* path = std::getenv("NVMX_FUZZ_FINDS")) finds_ = path;
+    if (const char* count = std::getenv("NVMX_FUZZ_KEEP")) {
+      if (!absl::SimpleAtoi(count, &keeping_)) Die(absl::StrCat("NVMX_FUZZ_KEEP=", count));
+    }
   }
 
   Target& target() { return *target_; }
@@ -77,7 +81,8 @@ class Fuzzer {
       if (counter != 0xFF) ++counter;
     }
     if (find) Report(*find, bytes);
-    return target_->valid() ? 0 : -1;
+    if (keeping_ > 0) --keeping_;
+    return target_->valid() && keeping_ > 0 ? 0 : -1;
   }
 
  private:
@@ -99,6 +104,7 @@ class Fuzzer {
   }
 
   std::string name_, finds_;
+  uint64_t keeping_ = ~uint64_t{0};  // executions whose inputs libFuzzer may keep
   std::unique_ptr<Target> target_;
   std::set<std::string> known_;
 };

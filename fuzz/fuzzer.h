@@ -10,9 +10,10 @@
 namespace nvmx::fuzz {
 
 // By the environment:
-//   NVMX_FUZZ_FINDS=DIRECTORY  finds are written there, one for each signature, and fuzzing goes
-//   on.
+//   NVMX_FUZZ_FINDS=DIRECTORY  finds are written there, one for each signature, and it goes on.
 //                              Otherwise the first one ends the process, as libFuzzer wants it.
+//   NVMX_FUZZ_KEEP=N           inputs of the first N executions alone are kept: from then on
+//                              libFuzzer does not grow.
 //   NVMX_FUZZ_REACHED=FILE     what was reached is counted there (struct Reached), for a reader.
 int RunOne(const char* target, const uint8_t* data, size_t size);
 size_t MutateOne(const char* target, uint8_t* data, size_t size, size_t capacity, unsigned seed);

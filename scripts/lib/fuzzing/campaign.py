@@ -59,7 +59,7 @@ class Campaign:
 
     def start_job(self):
         number = len(self.jobs)
-        arguments = [*self.corpora(), f"-dict={self.dictionary}", "-reload=10", "-timeout=20",
+        arguments = [*self.corpora(), f"-dict={self.dictionary}", "-timeout=20",
                      *flags(self.target, self.seed + number)]
         if self.seconds:
             left = int(self.begin + self.seconds + 1 - time.time())

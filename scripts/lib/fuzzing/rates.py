@@ -50,28 +50,26 @@ def rate_of(target, command, folder):
 
 
 SOAK_STEPS = 10
-BYTES_OF_INPUT = 4096  # that libFuzzer has for an input and what it reaches, at most
 
 
 def soak(target, program, tool, executions):
-    """Says how much memory one process has at each tenth of the way, beside how many inputs it keeps.
-    False if, without what further inputs take, it has grown by more than a twentieth from the first
-    tenth to the last."""
+    """Says how much memory one process has at each tenth of the way. It keeps new inputs in the first tenth
+    alone, since their number has no limit: then nothing may grow. False if it has, by more than a hundredth."""
     folder = tempfile.mkdtemp(prefix="nvmx-soak-")
     campaign = Campaign(target, program, tool, folder)
+    step = executions // SOAK_STEPS
     job = Job(program, target, Files(campaign.finds, f"{folder}/reached", f"{folder}/log"),
               [*campaign.corpora(), f"-dict={campaign.dictionary}", f"-runs={executions}",
-               *flags(target, 1)])
-    sizes, kept = [], []
+               *flags(target, 1)], variables={"NVMX_FUZZ_KEEP": str(step)})
+    sizes = []
     try:
         while job.running() and len(sizes) < SOAK_STEPS:
             time.sleep(0.1)
             done = Reached(campaign.layout, [job.files.reached]).executions
-            if done >= executions * (len(sizes) + 1) // SOAK_STEPS:
+            if done >= step * (len(sizes) + 1):
                 sizes.append(job.memory())
-                kept.append(job.status()[1])
-                say(f"{done:>12,} executions: {sizes[-1] / (1 << 20):8.1f} MBytes resident, "
-                    f"{kept[-1]} inputs in memory")
+                say(f"{done:>12,} executions: {sizes[-1] / (1 << 20):8.2f} MBytes resident, "
+                    f"{job.status()[1]} inputs in memory")
         job.end()
         if len(sizes) < SOAK_STEPS - 1:
             raise Problem(f"{target.name}: the process ended early:\n"
@@ -80,6 +78,6 @@ def soak(target, program, tool, executions):
         job.end()
         campaign.close()
         shutil.rmtree(folder, ignore_errors=True)
-    say(f"{target.name}: {100 * (sizes[-1] / sizes[0] - 1):+.1f} % from the first tenth to the last, "
-        f"with {kept[-1] - kept[0]} more inputs")
-    return sizes[-1] - sizes[0] - (kept[-1] - kept[0]) * BYTES_OF_INPUT <= sizes[0] / 20
+    growth = sizes[-1] / sizes[0] - 1
+    say(f"{target.name}: {100 * growth:+.2f} % from the first tenth to the last")
+    return growth <= 0.01
