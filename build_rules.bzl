@@ -33,12 +33,28 @@ _COPTS = [
     "//conditions:default": _FOR_STACK_WALKS,
 })
 
+# Of --config=fuzz: //fuzz/hot_paths tells more.
+_HOT_PATHS_COPTS = select({
+    "//fuzz/hot_paths:used": [
+        "-fprofile-use=$(GENDIR)/fuzz/hot_paths/any_fuzzer.profdata",
+        # What has changed since the profile was written is compiled without it.
+        "-Wno-profile-instr-out-of-date",
+        "-Wno-profile-instr-unprofiled",
+        "-Wno-backend-plugin",
+    ],
+    "//conditions:default": [],
+})
+_HOT_PATHS_DEPS = select({
+    "//fuzz/hot_paths:used": ["//fuzz/hot_paths"],
+    "//conditions:default": [],
+})
+
 _CORE_COPTS = _COPTS + [
     "-fno-exceptions",
     "-fno-rtti",
 ]
 
-def nvmx_core_library(name, copts = [], **kwargs):
+def nvmx_core_library(name, copts = [], deps = [], **kwargs):
     # For the test that compiles them for a machine without an operating system.
     native.filegroup(
         name = name + "_sources",
@@ -47,8 +63,9 @@ def nvmx_core_library(name, copts = [], **kwargs):
     )
     native.cc_library(
         name = name,
-        copts = _CORE_COPTS + copts,
+        copts = _CORE_COPTS + copts + _HOT_PATHS_COPTS,
         linkstatic = True,
+        deps = deps + _HOT_PATHS_DEPS,
         **kwargs
     )
 
@@ -61,19 +78,21 @@ def nvmx_bare_metal_library(name, copts = [], **kwargs):
         **kwargs
     )
 
-def nvmx_cc_library(name, copts = [], **kwargs):
+def nvmx_cc_library(name, copts = [], deps = [], **kwargs):
     native.cc_library(
         name = name,
-        copts = _COPTS + copts,
+        copts = _COPTS + copts + _HOT_PATHS_COPTS,
         linkstatic = True,
+        deps = deps + _HOT_PATHS_DEPS,
         **kwargs
     )
 
-def nvmx_cc_binary(name, copts = [], **kwargs):
+def nvmx_cc_binary(name, copts = [], deps = [], **kwargs):
     native.cc_binary(
         name = name,
-        copts = _COPTS + copts,
+        copts = _COPTS + copts + _HOT_PATHS_COPTS,
         linkstatic = True,
+        deps = deps + _HOT_PATHS_DEPS,
         **kwargs
     )
 

@@ -28,7 +28,7 @@ using sim::ProcessorState;
 
 // Turns of a setup and of a run. Inputs are short: more turns are a loop, which says nothing new.
 constexpr int kSetupTurns = 400;
-constexpr int kMostTurns = 64;
+constexpr int kMostTurns = 48;
 
 bool NamesEpt(const Operation& operation) {
   return operation.kind == lhv::OperationKind::kVmwrite &&

@@ -15,6 +15,7 @@ BINARIES = {  # where each configuration's programs are
     "fuzz": "bazel-fuzz-bin",
     "fuzz-asan": "bazel-fuzz-asan-bin",
     "fuzz-coverage": "bazel-fuzz-coverage-bin",
+    "fuzz-profile": "bazel-fuzz-profile-bin",
 }
 
 

@@ -9,9 +9,9 @@ from lib.problem import Problem
 ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 
 
-def merge_profiles(raw, merged):
-    result = subprocess.run(["llvm-profdata-19", "merge", "-sparse", "-o", merged, *raw], check=False,
-                            stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+def merge_profiles(raw, merged, *form):
+    result = subprocess.run(["llvm-profdata-19", "merge", "-sparse", *form, "-o", merged, *raw],
+                            check=False, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
     if result.returncode != 0:
         raise Problem(f"{result.stdout}\nllvm-profdata-19 cannot merge the profiles")
 
