@@ -30,6 +30,8 @@ _COPTS = [
     # Nobody walks them on a bare machine.
     "//third_party/bare_metal:x86_64": ["-gline-tables-only"],
     "//third_party/bare_metal:i386": ["-gline-tables-only"],
+    # Nor in a fuzzer, which has no report of what a fiber stands in.
+    "//fuzz/hot_paths:used": ["-gline-tables-only"],
     "//conditions:default": _FOR_STACK_WALKS,
 })
 
