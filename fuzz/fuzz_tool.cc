@@ -14,6 +14,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
+#include "backends/sim/program/program_yaml.h"
 #include "core/vmx/exit_reason.h"
 #include "fuzz/corpus_file.h"
 #include "fuzz/input.h"
@@ -166,12 +167,29 @@ int Check(const TargetInformation& target, const std::string& path, const std::s
   return 1;
 }
 
+// What an input stands for, as a program that nvmx takes; nothing if it stands for no program.
+// Executes nothing, so it is for inputs that crash.
+int Program(const TargetInformation& target, const std::string& path) {
+  if (target.form == InputForm::kSchedule || target.form == InputForm::kText) return 0;
+  std::ifstream file(path, std::ios::binary);
+  const std::string text{std::istreambuf_iterator<char>(file), std::istreambuf_iterator<char>()};
+  if (!file) return Complain(absl::StrCat(path, ": ", std::strerror(errno)));
+  const absl::StatusOr<lhv::GuestProgram> program =
+      DecodeProgramInput(target.form, std::as_bytes(std::span(text)));
+  if (!program.ok()) {
+    return Complain(
+        absl::StrCat(path, ": no input of ", target.name, ": ", program.status().message()));
+  }
+  std::fputs(sim::ProgramYaml(*program).c_str(), stdout);
+  return 0;
+}
+
 int Main(const std::vector<std::string>& arguments) {
   constexpr char kHelp[] =
       "usage: fuzz_tool list | names | layout | dictionary TARGET |\n"
       "       seeds TARGET SUITES CORPORA DIRECTORY | pack TARGET DIRECTORY CORPUS |\n"
-      "       damaged TARGET DIRECTORY | check TARGET INPUT [PROGRAM]   (the program goes to "
-      "PROGRAM.yaml)";
+      "       damaged TARGET DIRECTORY | program TARGET INPUT |\n"
+      "       check TARGET INPUT [PROGRAM]   (the program goes to PROGRAM.yaml)";
   if (arguments.empty()) return Complain(kHelp);
   const std::string& command = arguments[0];
   if (command == "list" && arguments.size() == 1) return List();
@@ -185,6 +203,7 @@ int Main(const std::vector<std::string>& arguments) {
     return 0;
   }
   if (command == "damaged" && arguments.size() == 3) return Damaged(*target, arguments[2]);
+  if (command == "program" && arguments.size() == 3) return Program(*target, arguments[2]);
   if (command == "pack" && arguments.size() == 4) return Pack(*target, arguments[2], arguments[3]);
   if (command == "seeds" && arguments.size() == 5) {
     return Seeds(*target, arguments[2], arguments[3], arguments[4]);

@@ -51,6 +51,16 @@ if [[ ${1:-} == instrumented ]]; then
   ((covering == 7)) || fail "$covering targets instead of 7 cover a fifth of the core:"$'\n'"$output"
 fi
 
+# --- An input as a program
+
+for target in msr_list program; do
+  inputs=("$folder/corpus/$target/corpus"/*)
+  arguments=(program "$target" "${inputs[0]}")
+  output=$("$BUILT/fuzz_tool" "${arguments[@]}" 2>&1)
+  status=$?
+  expect 0 'cpus:' 'run:'
+done
+
 # --- What is in the way
 
 fuzz nonesuch --executions 100
@@ -86,6 +96,11 @@ if ! [[ -r $inputs ]]; then
   expect 2 "$inputs" 'another folder'
 fi
 chmod 700 "$inputs"
+
+arguments=(--built without programs)
+output=$(scripts/fuzz msr_list --executions 100 --built "$folder" 2>&1)
+status=$?
+expect 2 "$folder" '--built names'
 
 # A disk with no room, where a file system can be mounted.
 mkdir "$folder/small"

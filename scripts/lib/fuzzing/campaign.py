@@ -138,6 +138,10 @@ class Campaign:
         if crash:
             with open(crash + ".txt", "w", encoding="utf-8") as file:
                 file.write(text[-20000:])
+            program = self.tool.program_of(self.target, crash)
+            if program:
+                with open(crash + ".yaml", "w", encoding="utf-8") as file:
+                    file.write(program)
 
     def end(self):
         for job in self.jobs:

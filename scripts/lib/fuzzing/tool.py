@@ -32,6 +32,13 @@ class Tool:
     def rows(self, command):
         return [line.split("\t") for line in self.run(command).splitlines()]
 
+    def program_of(self, target, path):
+        """The guest program that an input stands for, or nothing: reading it can be what crashes."""
+        try:
+            return self.run("program", target.name, path)
+        except Problem:
+            return ""
+
     def targets(self):
         return [Target(name, int(max_len), text) for name, max_len, text in self.rows("list")]
 
