@@ -6,10 +6,15 @@
 #include <cstdio>
 #include <map>
 #include <memory>
+#include <optional>
+#include <string>
+#include <vector>
 
 #include "absl/flags/flag.h"
 #include "absl/strings/str_format.h"
-#include "absl/strings/str_join.h"
+#include "absl/strings/str_split.h"
+#include "absl/strings/string_view.h"
+#include "absl/strings/strip.h"
 #include "backends/sim/program/captured_log.h"
 #include "backends/sim/program/difference_text.h"
 #include "backends/sim/program/program_needs.h"
@@ -21,10 +26,22 @@
 #include "tools/scenario_flags.h"
 
 ABSL_FLAG(std::string, log, "", "what a machine wrote on its serial line, to be compared");
+ABSL_FLAG(std::string, log_of, "bochs-native",
+          "the machine that wrote it: bochs-native, bochs-nested, qemu-native or qemu-nested; "
+          "nested: the "
+          "programs' L1 ran under nvmx");
 ABSL_FLAG(bool, tap, false, "print the result in the form of the Test Anything Protocol");
 
 namespace nvmx::tools {
 namespace {
+
+std::optional<sim::CapturedMachine> MachineFromFlag() {
+  const std::string name = absl::GetFlag(FLAGS_log_of);
+  if (name == "bochs-native") return sim::CapturedMachine::kBochsNative;
+  if (name == "bochs-nested") return sim::CapturedMachine::kBochsNested;
+  if (name == "qemu-native" || name == "qemu-nested") return sim::CapturedMachine::kOther;
+  return std::nullopt;
+}
 
 const lhv::LoggedProgram* Find(const lhv::SerialLog& log, const std::string& name) {
   for (const lhv::LoggedProgram& program : log.programs) {
@@ -62,6 +79,7 @@ class Report {
       const bool fails = different || result.calibration == sim::Calibration::kDeviation;
       absl::PrintF("%s %d - %s%s%s\n", fails ? "not ok" : "ok", number_, file, directive,
                    result.reason);
+      if (different || (verbose && !same)) PrintRemark(text);
       return;
     }
     if (same) return;
@@ -96,6 +114,13 @@ class Report {
   bool verbose = false;
 
  private:
+  // In a TAP stream.
+  static void PrintRemark(absl::string_view text) {
+    for (absl::string_view line : absl::StrSplit(absl::StripSuffix(text, "\n"), '\n')) {
+      absl::PrintF("# %s\n", line);
+    }
+  }
+
   const bool tap_;
   size_t number_ = 0;
   size_t missing_ = 0;
@@ -117,11 +142,18 @@ int CompareLog(const std::vector<std::string>& files, bool verbose) {
   if (!hardware.ok()) return Complain(std::string(hardware.status().message()));
   const absl::StatusOr<sim::ScenarioChanges> changes = ChangesFromFlags();
   if (!changes.ok()) return Complain(std::string(changes.status().message()));
+  const std::optional<sim::CapturedMachine> machine = MachineFromFlag();
+  if (!machine) {
+    return Complain(
+        "compare: --log_of takes bochs-native, bochs-nested, qemu-native or qemu-nested, not \"" +
+        absl::GetFlag(FLAGS_log_of) + "\"");
+  }
   std::map<uint32_t, std::unique_ptr<References>> references;
   Report report(absl::GetFlag(FLAGS_tap), files.size());
   report.verbose = verbose;
   sim::CapturedComparison result;
   result.comparison.hardware = *hardware;
+  result.machine = *machine;
   for (const std::string& file : files) {
     const absl::StatusOr<lhv::GuestProgram> program = LoadProgramInput(file, changes->cpus);
     if (!program.ok()) return Complain(std::string(program.status().message()));

@@ -49,12 +49,13 @@ const std::vector<Command>& Commands() {
        "asks for what that processor lacks is compared too, and counts as skipped if nothing "
        "differs; "
        "--verbose says what it lacks.\n"
-       "With --log the programs do not run on sim-nested: FILE is what the image in lhv/image wrote "
+       "With --log the programs do not run on sim-nested: FILE is what the image in lhv/image "
+       "wrote "
        "on the serial line of a machine that ran them, and is compared with sim-native. --tap "
        "prints the result as a TAP stream.\n"
        "Exit status: 0 if nothing differs that is not declared, 1 if something does, 2 for bad "
        "input.",
-       {"processor", "cpus", "verbose", "target", "log", "tap"},
+       {"processor", "cpus", "verbose", "target", "log", "log_of", "tap"},
        RunCompare},
       {"experiments",
        "[DIRECTORY]",

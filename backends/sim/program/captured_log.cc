@@ -23,16 +23,30 @@ using lhv::ImageEnd;
 using lhv::Operation;
 using lhv::OperationKind;
 
+enum Where : uint8_t { kNative = 1, kNested = 2, kBoth = kNative | kNested };
 struct Deviation {
   const char* program;
+  Where where;
   const char* reason;
 };
 constexpr Deviation kDeviations[] = {
-#define NVMX_DEVIATION(program, reason) {program, reason},
+#define NVMX_DEVIATION(program, where, reason) {program, where, reason},
 #include "backends/sim/program/bochs_deviations.def"
 #undef NVMX_DEVIATION
-    {nullptr, nullptr},
 };
+
+// Where the rows are that hold for the machine.
+uint8_t RowsOf(CapturedMachine machine) {
+  switch (machine) {
+    case CapturedMachine::kOther:
+      return 0;
+    case CapturedMachine::kBochsNative:
+      return kNative;
+    case CapturedMachine::kBochsNested:
+      return kNested;
+  }
+  return 0;
+}
 
 bool IsWriteOf(const Operation& operation, VmcsField field) {
   return (operation.kind == OperationKind::kVmwrite ||
@@ -243,9 +257,9 @@ std::string WhyNotComparable(const lhv::GuestProgram& program) {
   return "";
 }
 
-std::string KnownDeviation(const std::string& name) {
+std::string KnownDeviation(CapturedMachine machine, const std::string& name) {
   for (const Deviation& row : kDeviations) {
-    if (row.program == nullptr) break;
+    if ((row.where & RowsOf(machine)) == 0) continue;
     if (absl::StrContains(name, absl::StrCat("lhv/suites/", row.program))) return row.reason;
   }
   return "";
@@ -270,7 +284,7 @@ void CompareCaptured(const std::string& name, const lhv::GuestProgram& program,
     result.calibration = Calibration::kAsExpected;
     return;
   }
-  if (result.reason = KnownDeviation(name); !result.reason.empty()) {
+  if (result.reason = KnownDeviation(result.machine, name); !result.reason.empty()) {
     result.calibration = Calibration::kDeviation;
     return;
   }

@@ -22,8 +22,16 @@ enum class Calibration : uint8_t {
 };
 const char* Name(Calibration calibration);
 
+// The machine that wrote the log.
+enum class CapturedMachine : uint8_t {
+  kOther,        // of which no deviations are known
+  kBochsNative,  // Bochs, whose processor the program's L1 has for itself
+  kBochsNested,  // Bochs, where it runs under nvmx
+};
+
 struct CapturedComparison {
   Calibration calibration = Calibration::kSame;
+  CapturedMachine machine = CapturedMachine::kBochsNative;
   std::string reason;  // of kDeviation and kNotComparable
   // The reference is `keep`, the machine `nested`.
   Comparison comparison;
@@ -33,7 +41,7 @@ struct CapturedComparison {
 std::string WhyNotComparable(const lhv::GuestProgram& program);
 
 // Why the machine is known to differ on the program called `name`; empty if it is not known to.
-std::string KnownDeviation(const std::string& name);
+std::string KnownDeviation(CapturedMachine machine, const std::string& name);
 
 // Compares with the logs of the reference, which has run the program with each policy of its TLB:
 // keep and evict in result.comparison. A log that equals one of them is the same.

@@ -1,0 +1,51 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Bochs."""
+
+import os
+import re
+
+from lib.metal.emulator import Emulator
+
+CONFIGURATION = """\
+config_interface: textconfig
+plugin_ctrl: unmapped=1, biosdev=1
+cpu: model={model}, count={cpus}, ips={ips}, reset_on_triple_fault=0, ignore_bad_msrs=0
+memory: guest={memory}, host={memory}
+romimage: file=/usr/share/bochs/BIOS-bochs-latest, options=fastboot
+vgaromimage: file=/usr/share/bochs/VGABIOS-lgpl-latest
+ata0: enabled=1, ioaddr1=0x1f0, ioaddr2=0x3f0, irq=14
+ata0-master: type=cdrom, path={iso}, status=inserted
+boot: cdrom
+display_library: term
+clock: sync=none, time0=1700000000
+com1: enabled=1, mode=file, dev={folder}/serial
+log: {folder}/log
+panic: action=fatal
+error: action=report
+"""
+
+
+class Bochs(Emulator):
+    name = "bochs"
+    tools = ("bochs",)
+    processor = "bochs-skylake-x"
+
+    def __init__(self, machine, model, ips):
+        self.machine = machine
+        self.model = model
+        self.ips = ips  # instructions a second of virtual time
+
+    def command(self, iso, folder):
+        configuration = CONFIGURATION.format(
+            model=self.model, cpus=self.machine.cpus, ips=self.ips, memory=self.machine.memory,
+            iso=iso, folder=folder)
+        # Its debugger waits for a command before the first instruction.
+        for name, text in (("bochsrc", configuration), ("commands", "c\n")):
+            with open(os.path.join(folder, name), "w", encoding="ascii") as file:
+                file.write(text)
+        return ["bochs", "-q", "-f", "bochsrc", "-rc", "commands"]
+
+    def why_it_gave_up(self, log):
+        # How the machine is turned off is one too.
+        panics = re.findall(r">>PANIC<< (?!Shutdown port: shutdown requested)(.*)", log)
+        return panics[-1] if panics else ""

@@ -1,0 +1,19 @@
+# SPDX-License-Identifier: Apache-2.0
+"""QEMU."""
+
+from lib.metal.emulator import Emulator
+
+
+class Qemu(Emulator):
+    name = "qemu"
+    tools = ("qemu-system-x86_64",)
+
+    def __init__(self, machine, options):
+        self.machine = machine
+        self.options = options  # further ones of QEMU's
+
+    def command(self, iso, folder):
+        return ["qemu-system-x86_64", "-m", str(self.machine.memory), "-smp", str(self.machine.cpus),
+                "-cdrom", iso, "-boot", "d", "-display", "none", "-monitor", "none", "-no-reboot",
+                "-serial", f"file:{folder}/serial", "-device", "isa-debug-exit,iobase=0xf4,iosize=4",
+                *self.options]
