@@ -30,6 +30,15 @@ class InstructionInformation {
   unsigned index_register() const { return static_cast<unsigned>(value_ >> 18 & 0xF); }
   bool has_index() const { return (value_ >> 22 & 1) == 0; }
   unsigned base_register() const { return static_cast<unsigned>(value_ >> 23 & 0xF); }
+  // Whether in 64-bit mode the operand is one in the stack segment: overrides of ES, CS, SS and DS
+  // do nothing there. SDM Vol. 1, 3.3.7.1 "Canonical Addressing".
+  bool is_on_stack_in_64_bit_mode() const {
+    const SegmentRegister name = segment();
+    const bool by_stack_register =
+        has_base() && (base_register() == static_cast<unsigned>(GeneralRegister::kRsp) ||
+                       base_register() == static_cast<unsigned>(GeneralRegister::kRbp));
+    return by_stack_register && name != SegmentRegister::kFs && name != SegmentRegister::kGs;
+  }
   bool has_base() const { return (value_ >> 27 & 1) == 0; }
   unsigned register2() const { return static_cast<unsigned>(value_ >> 28 & 0xF); }
 
@@ -121,10 +130,11 @@ LinearAddress OperandAddress(Vcpu& vcpu, uint64_t length, bool write) {
   return Segmented(vcpu, information.segment(), offset & information.address_mask(), length, write);
 }
 
-// A non-canonical address is a fault of the segment too.
+// A non-canonical address, which there is in 64-bit mode only, is a fault of the segment too.
 std::optional<VmxOutcome> OfSegment(Vcpu& vcpu, std::optional<VmxOutcome> fault) {
-  if (fault && fault->vector() == Vector::kGeneralProtection) {
-    return SegmentFault(Information(vcpu).segment());
+  if (fault && fault->vector() == Vector::kGeneralProtection &&
+      Information(vcpu).is_on_stack_in_64_bit_mode()) {
+    return SegmentFault(SegmentRegister::kSs);
   }
   return fault;
 }

@@ -96,16 +96,41 @@ TEST_F(OperandTest, A32BitAddressSizeDropsTheUpperHalfBeforeTheSegmentBase) {
       {.displacement = kOperand - 0x1000, .segment = SegmentRegister::kGs, .address_size = 1}));
 }
 
-TEST_F(OperandTest, ANonCanonicalAddressIsGeneralProtectionOrStackFault) {
+TEST_F(OperandTest, ANonCanonicalAddressIsGeneralProtection) {
   const uint64_t hole = uint64_t{1} << 47;
-  Describe({.displacement = hole});
-  EXPECT_EQ(ReadMemoryOperand(l1_.vcpu()).fault, VmxOutcome::Fault(Vector::kGeneralProtection));
-  EXPECT_EQ(WriteMemoryOperand(l1_.vcpu(), 0), VmxOutcome::Fault(Vector::kGeneralProtection));
-  Describe({.displacement = hole, .segment = SegmentRegister::kSs});
-  EXPECT_EQ(ReadMemoryOperand(l1_.vcpu()).fault, VmxOutcome::Fault(Vector::kStackFault));
-  EXPECT_EQ(WriteMemoryOperand(l1_.vcpu(), 0), VmxOutcome::Fault(Vector::kStackFault));
+  for (SegmentRegister segment : {SegmentRegister::kDs, SegmentRegister::kSs}) {
+    Describe({.displacement = hole, .segment = segment});
+    EXPECT_EQ(ReadMemoryOperand(l1_.vcpu()).fault, VmxOutcome::Fault(Vector::kGeneralProtection));
+    EXPECT_EQ(WriteMemoryOperand(l1_.vcpu(), 0), VmxOutcome::Fault(Vector::kGeneralProtection));
+  }
   // The last of the eight bytes counts too.
   Describe({.displacement = hole - 4});
+  EXPECT_EQ(ReadMemoryOperand(l1_.vcpu()).fault, VmxOutcome::Fault(Vector::kGeneralProtection));
+}
+
+// SDM Vol. 1, 3.3.7.1 "Canonical Addressing": overrides of ES, CS, SS and DS do nothing.
+TEST_F(OperandTest, ANonCanonicalAddressByRspOrRbpIsAStackFault) {
+  const uint64_t hole = uint64_t{1} << 47;
+  l1_.vmcs.vmcs01().Set<VmcsField::kGuestRsp>(hole);
+  l1_.Register(kRbp) = hole;
+  l1_.Register(kRbx) = hole;
+  struct Case {
+    GeneralRegister base;
+    SegmentRegister segment;
+    Vector vector;
+  };
+  for (const Case& c : {Case{kRsp, SegmentRegister::kSs, Vector::kStackFault},
+                        Case{kRbp, SegmentRegister::kSs, Vector::kStackFault},
+                        Case{kRbp, SegmentRegister::kDs, Vector::kStackFault},
+                        Case{kRsp, SegmentRegister::kFs, Vector::kGeneralProtection},
+                        Case{kRbp, SegmentRegister::kGs, Vector::kGeneralProtection},
+                        Case{kRbx, SegmentRegister::kSs, Vector::kGeneralProtection}}) {
+    Describe({.base = c.base, .segment = c.segment});
+    EXPECT_EQ(ReadMemoryOperand(l1_.vcpu()).fault, VmxOutcome::Fault(c.vector))
+        << Name(c.base) << ' ' << Name(c.segment);
+  }
+  // As an index RBP is no stack register.
+  Describe({.index = kRbp, .segment = SegmentRegister::kSs});
   EXPECT_EQ(ReadMemoryOperand(l1_.vcpu()).fault, VmxOutcome::Fault(Vector::kGeneralProtection));
 }
 

@@ -46,6 +46,20 @@ TEST_F(ExceptionTest, ABitOfTheBitmapMakesAnExit) {
   EXPECT_NE(Read(VmcsField::kGuestRflags) & Rflags::kRf, 0u);
 }
 
+// SDM Vol. 1, 3.3.7.1 "Canonical Addressing": overrides of ES, CS, SS and DS do nothing.
+TEST_F(ExceptionTest, AnAddressByRspThatIsNotCanonicalIsAStackFault) {
+  constexpr uint64_t kHole = uint64_t{1} << 47;
+  RunL2With(Bit(Vector::kStackFault) | Bit(Vector::kGeneralProtection));
+  r().rsp = kHole;
+  Execute({.kind = Kind::kSgdt,
+           .operand = {.kind = lhv::Operand::Kind::kMemory,
+                       .shape = lhv::Operand::Shape::kRspDisplacement,
+                       .segment = SegmentRegister::kDs,
+                       .offset = kHole}});
+  ExpectExit(ExitReason::kExceptionOrNmi);
+  EXPECT_EQ(Interruption(), Hardware(Vector::kStackFault));
+}
+
 TEST_F(ExceptionTest, AnotherBitDoesNot) {
   RunL2With(~Bit(Vector::kInvalidOpcode) & ~Bit(Vector::kPageFault));
   Execute(Kind::kUd2);

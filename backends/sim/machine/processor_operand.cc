@@ -53,6 +53,13 @@ bool HasOperand(InstructionKind kind) {
   }
 }
 
+// Only FS and GS can be chosen by a prefix. SDM Vol. 1, 3.3.7.1 "Canonical Addressing".
+SegmentRegister SegmentIn64BitMode(SegmentRegister named, std::optional<GeneralRegister> base) {
+  if (named == SegmentRegister::kFs || named == SegmentRegister::kGs) return named;
+  const bool is_stack = base == GeneralRegister::kRsp || base == GeneralRegister::kRbp;
+  return is_stack ? SegmentRegister::kSs : SegmentRegister::kDs;
+}
+
 // A displacement has 32 bits at most.
 uint64_t SignExtend32(uint64_t value) {
   return static_cast<uint64_t>(static_cast<int64_t>(static_cast<int32_t>(value)));
@@ -181,7 +188,8 @@ Processor::EncodedOperand Processor::EncodeMemory(const Operand& operand) {
   const uint64_t address = encoded.displacement + (base ? Register(*base) : 0) +
                            (has_index ? Register(kIndex) << scale : 0);
   constexpr uint64_t kLow32 = 0xFFFFFFFF;
-  encoded.place = {operand.segment, address_64 ? address : address & kLow32};
+  encoded.place = {Is64BitMode() ? SegmentIn64BitMode(operand.segment, base) : operand.segment,
+                   address_64 ? address : address & kLow32};
   using Information = OperandInformation;
   encoded.information =
       (address_64 ? Information::k64BitAddress : Information::k32BitAddress) |
