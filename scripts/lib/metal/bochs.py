@@ -9,7 +9,7 @@ from lib.metal.emulator import Emulator
 CONFIGURATION = """\
 config_interface: textconfig
 plugin_ctrl: unmapped=1, biosdev=1
-cpu: model={model}, count={cpus}, ips={ips}, reset_on_triple_fault=0, ignore_bad_msrs=0
+cpu: model={model}, count={cpus}, ips={ips}, reset_on_triple_fault=0, ignore_bad_msrs={ignore_msrs}
 memory: guest={memory}, host={memory}
 romimage: file=/usr/share/bochs/BIOS-bochs-latest, options=fastboot
 vgaromimage: file=/usr/share/bochs/VGABIOS-lgpl-latest
@@ -30,15 +30,16 @@ class Bochs(Emulator):
     tools = ("bochs",)
     processor = "bochs-skylake-x"
 
-    def __init__(self, machine, model, ips):
+    def __init__(self, machine, model, ips, ignore_msrs=False):
         self.machine = machine
         self.model = model
         self.ips = ips  # instructions a second of virtual time
+        self.ignore_msrs = ignore_msrs
 
     def command(self, iso, folder):
         configuration = CONFIGURATION.format(
             model=self.model, cpus=self.machine.cpus, ips=self.ips, memory=self.machine.memory,
-            iso=iso, folder=folder)
+            ignore_msrs=int(self.ignore_msrs), iso=iso, folder=folder)
         # Its debugger waits for a command before the first instruction.
         for name, text in (("bochsrc", configuration), ("commands", "c\n")):
             with open(os.path.join(folder, name), "w", encoding="ascii") as file:
