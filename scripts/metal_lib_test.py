@@ -60,6 +60,13 @@ class EmulatorTest(unittest.TestCase):
         run = Shell("echo first >> serial; sleep 2").run("cd.iso", Limits(60, 0.5))
         self.assertFalse(run.fell_silent)
 
+    def test_a_machine_that_boots_may_be_silent_for_longer(self):
+        busy = "i=0; while [ $i -lt 400000 ]; do i=$((i+1)); done"
+        run = Shell(f"echo loader >> serial; {busy}; echo booted >> serial; while :; do :; done").run(
+            "cd.iso", Limits(60, 0.2, "booted"))
+        self.assertEqual(run.output, "loader\nbooted\n")
+        self.assertTrue(run.fell_silent)
+
     def test_what_ignores_the_end_is_killed(self):
         run = Shell("trap '' TERM; echo first >> serial; while :; do sleep 1; done").run(
             "cd.iso", Limits(0.5))

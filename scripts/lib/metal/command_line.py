@@ -14,7 +14,7 @@ from lib.problem import Problem
 
 MODES = ("native", "nested")
 MOST_CPUS = 16
-SILENCE = 8
+SILENCE = 4
 SECONDS = {True: 1800, False: 60}  # for guest programs, and for a CD
 
 WHAT = """\
@@ -119,7 +119,7 @@ def boot_cd(emulator, arguments):
 def run_programs(emulator, arguments):
     programs = find_programs(arguments.suite)
     binaries = Binaries.of(arguments.binaries) if arguments.binaries else Binaries.build()
-    limits = Limits(arguments.timeout or SECONDS[True], arguments.silence)
+    limits = Limits(arguments.timeout or SECONDS[True], arguments.silence, "\n@program ")
     calibration = Calibration(emulator, binaries, arguments.what == "nested", limits)
     try:
         calibration.run(programs)

@@ -16,7 +16,7 @@ import time
 from lib.problem import Problem
 
 TICK = 0.2  # seconds between two looks
-BOOT_PATIENCE = 10  # before the first output the machine boots: so many times as long a silence
+BOOT_PATIENCE = 10  # while the machine boots, silence may last so many times as long
 KILL_AFTER = 5  # seconds that an emulator has to end by itself
 SCREEN_BYTES = 1 << 16
 
@@ -34,6 +34,7 @@ class Limits:
     # Seconds of processor time of the emulator without output, so that a busy host does not count;
     # None: no limit.
     silence: float | None = None
+    booted: str = ""  # what the output has when the machine has booted
 
 
 @dataclasses.dataclass
@@ -166,7 +167,7 @@ class Emulator:
     def watch(process, terminal, serial, limits, run):
         """Until the emulator ends, or has to."""
         begin = time.monotonic()
-        heard_at = None  # in processor time
+        heard_at = 0  # in processor time
         while process.poll() is None:
             terminal.drain(TICK)
             run.cpu_seconds = processor_time(process.pid) or run.cpu_seconds
@@ -177,8 +178,8 @@ class Emulator:
                 return
             if limits.silence is None:
                 continue
-            silent = run.cpu_seconds - (heard_at or 0)
-            if silent > limits.silence * (BOOT_PATIENCE if heard_at is None else 1):
+            has_booted = serial.text and limits.booted in serial.text
+            if run.cpu_seconds - heard_at > limits.silence * (1 if has_booted else BOOT_PATIENCE):
                 run.fell_silent = True
                 return
 
