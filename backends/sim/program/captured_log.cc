@@ -148,7 +148,15 @@ ProgramResult ResultFor(const ProgramResult& reference, const lhv::LoggedProgram
   return result;
 }
 
-// Why the image could not run the program to its end; empty if it could.
+// Why the image could not begin with the program; empty if it could.
+std::string WhyNotBegun(const lhv::LoggedProgram& captured) {
+  for (const lhv::LoggedCpu& cpu : captured.cpus) {
+    if (cpu.end == ImageEnd::kBadProgram) return absl::StrCat("it needs ", cpu.detail, " CPUs");
+  }
+  return "";
+}
+
+// Why it could not run the program to its end; empty if it could.
 std::string WhyImageStopped(const lhv::LoggedProgram& captured) {
   for (const lhv::LoggedCpu& cpu : captured.cpus) {
     if (!cpu.end) continue;
@@ -159,8 +167,6 @@ std::string WhyImageStopped(const lhv::LoggedProgram& captured) {
       case ImageEnd::kFault:
       case ImageEnd::kInterrupted:
         return "the interpreter cannot run there: tables do not map the image";
-      case ImageEnd::kBadProgram:
-        return absl::StrCat("it needs ", cpu.detail, " CPUs");
       default:
         break;
     }
@@ -282,6 +288,10 @@ void CompareCaptured(const std::string& name, const lhv::GuestProgram& program,
   c.difference = FirstDifference(c.keep, c.nested);
   if (IsAsExpected(program, c.keep, captured)) {
     result.calibration = Calibration::kAsExpected;
+    return;
+  }
+  if (result.reason = WhyNotBegun(captured); !result.reason.empty()) {
+    result.calibration = Calibration::kNotComparable;
     return;
   }
   if (result.reason = KnownDeviation(result.machine, name); !result.reason.empty()) {

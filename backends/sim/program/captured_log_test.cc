@@ -97,6 +97,14 @@ TEST_F(CapturedLogTest, TheTableSaysWhatTheMachineIsKnownToDoOtherwise) {
   EXPECT_EQ(Compare(program, "lhv/suites/classics/hypercalls.yaml"), Calibration::kDeviation);
 }
 
+TEST_F(CapturedLogTest, AProgramThatHasNotBegunIsNoDeviation) {
+  const auto program = Assembled("rdmsr: IA32_PAT");
+  Run(program);
+  captured_.cpus[0] = {{}, ImageEnd::kBadProgram, 2};
+  EXPECT_EQ(Compare(program, "lhv/suites/classics/hypercalls.yaml"), Calibration::kNotComparable);
+  EXPECT_EQ(result_.reason, "it needs 2 CPUs");
+}
+
 TEST_F(CapturedLogTest, ARowHoldsWhereItSaysAndOnBochsAlone) {
   // Under nvmx no VMCALL of L1's is executed in VMX root operation.
   const std::string name = "lhv/suites/classics/hypercalls.yaml";
