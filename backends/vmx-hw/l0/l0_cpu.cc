@@ -13,6 +13,7 @@
 #include "core/nested/vmcs01.h"
 #include "core/vmx/exit_reason.h"
 #include "core/vmx/interruptibility.h"
+#include "core/vmx/interruption_info.h"
 #include "core/x86/control_registers.h"
 #include "core/x86/general_register.h"
 
@@ -83,6 +84,7 @@ void L0Cpu::Run() {
   LookAgainAtPendingNmis();
   for (;;) {
     if (ReadCr2() != state_.cr2) WriteCr2(state_.cr2);
+    NoteNmiBlockingBeforeEntry();
     bool& launched = launched_[static_cast<size_t>(current_)];
     switch (EnterGuest(state_.registers.data(), launched ? 1 : 0, &nmi_mark_)) {
       case kVmfail:
@@ -99,6 +101,7 @@ void L0Cpu::Run() {
     nmi_mark_ = 0;
     asm volatile("" : : : "memory");
     DropBlockingBySmi();
+    SettleNmiBlockingAfterExit();
     const VmcsRole from = current_;
     HandleVmExit(vcpu_, RawExit::FromHardware(from));
     if (from == VmcsRole::kVmcs01) ReportShutdown();
@@ -117,6 +120,24 @@ void L0Cpu::DropBlockingBySmi() {
   keeps_blocking_by_smi_ = true;
   Write(VmcsField::kGuestInterruptibilityState,
         state & ~uint64_t{Interruptibility::kBlockingBySmi});
+}
+
+void L0Cpu::NoteNmiBlockingBeforeEntry() {
+  if (!nmi_blocking_.platform_blocks()) return;
+  const InterruptionInformation event(
+      static_cast<uint32_t>(Read(VmcsField::kVmEntryInterruptionInformation)));
+  nmi_blocking_.BeforeEntry(
+      (Read(VmcsField::kGuestInterruptibilityState) & Interruptibility::kBlockingByNmi) != 0,
+      event.IsNmi());
+}
+
+void L0Cpu::SettleNmiBlockingAfterExit() {
+  const uint64_t state = Read(VmcsField::kGuestInterruptibilityState);
+  const bool saved = (state & Interruptibility::kBlockingByNmi) != 0;
+  if (nmi_blocking_.AfterExit(saved) != saved) {
+    Write(VmcsField::kGuestInterruptibilityState,
+          state & ~uint64_t{Interruptibility::kBlockingByNmi});
+  }
 }
 
 void L0Cpu::LookAgainAtPendingNmis() {

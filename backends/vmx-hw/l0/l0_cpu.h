@@ -10,6 +10,7 @@
 
 #include "backends/vmx-hw/l0/ept01.h"
 #include "backends/vmx-hw/l0/l0_layout.h"
+#include "backends/vmx-hw/l0/nmi_blocking.h"
 #include "backends/vmx-hw/machine/memory_map.h"
 #include "backends/vmx-hw/machine/traps.h"
 #include "core/nested/choreography.h"
@@ -64,6 +65,8 @@ class L0Cpu final : private Cpu,
   void InitializeVmcs(VmcsRole role);
   void WriteHostState();
   void DropBlockingBySmi();
+  void NoteNmiBlockingBeforeEntry();
+  void SettleNmiBlockingAfterExit();
   void LookAgainAtPendingNmis();
   [[noreturn]] void FailEntry(const char* what);
   // An exit that cannot be: hardware refuses the guest state that it was entered with.
@@ -134,6 +137,7 @@ class L0Cpu final : private Cpu,
   AddressRange known_ram_{0, 0};
   // See DropBlockingBySmi().
   bool keeps_blocking_by_smi_ = false;
+  NmiBlocking nmi_blocking_;
   // Set by the NMI handler; cleared before each last look at pending NMIs.
   uint32_t nmi_mark_ = 0;
 };
