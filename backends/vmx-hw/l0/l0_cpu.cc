@@ -104,6 +104,7 @@ void L0Cpu::Run() {
     SettleNmiBlockingAfterExit();
     const VmcsRole from = current_;
     HandleVmExit(vcpu_, RawExit::FromHardware(from));
+    if (state_.in_vmx_abort != 0) StayInVmxAbort();
     if (from == VmcsRole::kVmcs01) ReportShutdown();
     CheckEntered();
   }
@@ -154,6 +155,12 @@ void L0Cpu::TakeNmiInRoot(TrapFrame& frame) {
       frame.rip < reinterpret_cast<uintptr_t>(enter_guest_end)) {
     frame.rip = reinterpret_cast<uintptr_t>(&EnterGuestAgain);
   }
+}
+
+// Only RESET ends it (SDM Vol. 3C, 28.7 "VMX Aborts"); an NMI of L0's must not. Bochs 2.7 wakes up
+// for one before it saves the activity state.
+void L0Cpu::StayInVmxAbort() {
+  Write(VmcsField::kGuestActivityState, static_cast<uint64_t>(ActivityState::kShutdown));
 }
 
 void L0Cpu::FailEntry(const char* what) {

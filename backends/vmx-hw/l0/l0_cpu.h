@@ -67,6 +67,7 @@ class L0Cpu final : private Cpu,
   void DropBlockingBySmi();
   void NoteNmiBlockingBeforeEntry();
   void SettleNmiBlockingAfterExit();
+  void StayInVmxAbort();
   void LookAgainAtPendingNmis();
   [[noreturn]] void FailEntry(const char* what);
   // An exit that cannot be: hardware refuses the guest state that it was entered with.
