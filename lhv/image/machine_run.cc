@@ -90,12 +90,17 @@ std::atomic<bool> is_over = false;
 std::atomic<bool> boot_cpu_is_back = true;
 std::atomic<bool> watchdog_is_taken = false;
 
-// One CPU at a time may ask the timer.
+// One CPU at a time may ask the timer, or set it.
 bool AskWatchdog() {
   while (watchdog_is_taken.exchange(true)) metal::Pause();
   const bool over = Watchdog::IsOver();
   watchdog_is_taken = false;
   return over;
+}
+void RestartWatchdog() {
+  while (watchdog_is_taken.exchange(true)) metal::Pause();
+  Watchdog::Restart();
+  watchdog_is_taken = false;
 }
 
 CodeSlots SlotsOf(uint32_t cpu) {
@@ -182,10 +187,10 @@ class CpuRun {
     }
     if (IsOver()) return End(ImageEnd::kResting, guest_cpu_.Rip());
     if (guest_cpu_.has_left_l2()) SettleL2();
-    if (guest_cpu_.level() == 1 && program_cpus == 1) {
+    if (guest_cpu_.level() == 1) {
       // Before something stops the machine.
-      logs[cpu_].Flush(cpu_);
-      Watchdog::Restart();
+      if (program_cpus == 1) logs[cpu_].Flush(cpu_);
+      RestartWatchdog();
     }
     return result == StepResult::kRan || RestAtEnd();
   }
@@ -354,7 +359,7 @@ void TakePart(uint32_t cpu) {
   LocalApic::Enable();
   AllowVmx();
   for (uint32_t next = 1;; ++next) {
-    constexpr uint64_t kPatience = 20'000'000;
+    constexpr uint64_t kPatience = 2'000'000;
     for (uint64_t waited = 0; round.load() < next; ++waited) {
       if (boot_cpu_is_back.load()) waited = 0;
       if (waited == kPatience && cpu == 1) SpeakForBootCpu(cpu);
