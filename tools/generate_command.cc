@@ -1,7 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 #include <cstdint>
 #include <cstdio>
-#include <fstream>
 #include <string>
 #include <vector>
 
@@ -18,6 +17,7 @@
 #include "lhv/dump.h"
 #include "tools/command_line.h"
 #include "tools/commands.h"
+#include "tools/input_files.h"
 #include "tools/processor_flag.h"
 
 ABSL_DECLARE_FLAG(uint64_t, seed);
@@ -28,13 +28,24 @@ ABSL_FLAG(bool, compare, false,
           "run each program on the reference and on the core, and print what differs");
 ABSL_FLAG(int, shrink, 10, "for how many kinds of difference to make the first program small");
 ABSL_FLAG(std::string, dump, "",
-          "a directory for the programs that show a difference; run and compare take them");
+          "a directory for the programs, with --compare for those that show a difference; run, "
+          "compare and pack take them");
 
 namespace nvmx::tools {
 namespace {
 
 sim::GeneratorOptions OptionsFromFlags() {
   return {.seed = absl::GetFlag(FLAGS_seed), .topic = absl::GetFlag(FLAGS_topic)};
+}
+
+// Writes the program to the directory of --dump; its path, if it could be written.
+absl::StatusOr<std::string> WriteProgram(uint64_t number, const lhv::GuestProgram& program) {
+  const std::string path =
+      absl::StrCat(absl::GetFlag(FLAGS_dump), "/", absl::GetFlag(FLAGS_seed), "-", number, ".yaml");
+  if (absl::Status written = WriteFile(path, sim::ProgramYaml(program)); !written.ok()) {
+    return written;
+  }
+  return path;
 }
 
 void PrintFinding(const sim::CampaignOptions& campaign, const sim::ProgramFinding& finding,
@@ -50,19 +61,21 @@ void PrintFinding(const sim::CampaignOptions& campaign, const sim::ProgramFindin
   absl::PrintF("\n%d programs differ like --seed %d --first %d\n  %s\n%s", finding.count,
                options.seed, finding.number, finding.signature,
                sim::DifferenceText(program, comparison));
-  const std::string directory = absl::GetFlag(FLAGS_dump);
-  if (directory.empty()) return;
-  const std::string path = absl::StrCat(directory, "/", options.seed, "-", finding.number, ".yaml");
-  std::ofstream file(path);
-  file << sim::ProgramYaml(program);
-  absl::PrintF("  the program: %s%s\n", path, file ? "" : " (cannot be written)");
+  if (absl::GetFlag(FLAGS_dump).empty()) return;
+  const absl::StatusOr<std::string> path = WriteProgram(finding.number, program);
+  absl::PrintF("  the program: %s\n", path.ok() ? *path : std::string(path.status().message()));
 }
 
 int PrintPrograms() {
   const sim::GeneratorOptions options = OptionsFromFlags();
   const uint64_t first = absl::GetFlag(FLAGS_first);
   for (uint64_t number = first; number < first + absl::GetFlag(FLAGS_count); ++number) {
-    std::fputs(lhv::Dump(sim::GenerateProgram(options, number)).c_str(), stdout);
+    const lhv::GuestProgram program = sim::GenerateProgram(options, number);
+    if (absl::GetFlag(FLAGS_dump).empty()) {
+      std::fputs(lhv::Dump(program).c_str(), stdout);
+    } else if (const auto path = WriteProgram(number, program); !path.ok()) {
+      return Complain(std::string(path.status().message()));
+    }
   }
   return kAsExpected;
 }

@@ -80,7 +80,8 @@ const std::vector<Command>& Commands() {
       {"generate",
        "",
        "makes guest programs up, and compares the reference and the core on them",
-       "Prints the listings of the programs; or, with --compare, how many programs ran and how "
+       "Prints the listings of the programs, or writes the programs to the directory of --dump; "
+       "or, with --compare, how many programs ran and how "
        "fast, "
        "what they reached (a run that reaches nothing finds nothing), and of each kind of "
        "difference "

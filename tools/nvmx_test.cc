@@ -234,6 +234,28 @@ TEST(ProcessorTest, AProgramRunsAndIsComparedOnALesserProcessor) {
   EXPECT_EQ(Nvmx("generate --count 50 --compare --processor sandy-bridge-i7-3960x").status, 0);
 }
 
+TEST(GenerateTest, WritesProgramsThatRunAgain) {
+  EXPECT_EQ(Nvmx(absl::StrCat("generate --seed 7 --count 3 --dump ", TempPath(""))).status, 0);
+  const std::string files =
+      absl::StrCat(TempPath("7-0.yaml"), " ", TempPath("7-1.yaml"), " ", TempPath("7-2.yaml"));
+  EXPECT_THAT(Nvmx("compare " + files).out, HasSubstr("3 programs, 3 same"));
+  ExpectBadInput("generate --dump /no/such", "/no/such/1-0.yaml: cannot be written");
+}
+
+TEST(CompareLogTest, ADeviationIsOneOfTheMachineThatWroteTheLog) {
+  const std::string name = "lhv/suites/classics/hypercalls.yaml";
+  const std::string log =
+      WriteFile("serial", absl::StrCat("@program 0 ", name, "\n@end 0 complete 0\n@done 0\n"));
+  const std::string compare = absl::StrCat("compare --tap --log ", log, " --log_of ");
+  const Output native = Nvmx(absl::StrCat(compare, "bochs-native ", name));
+  EXPECT_EQ(native.status, 0);
+  EXPECT_THAT(native.out, HasSubstr(absl::StrCat("not ok 1 - ", name, " # TODO ")));
+  const Output nested = Nvmx(absl::StrCat(compare, "bochs-nested ", name));
+  EXPECT_EQ(nested.status, 1);
+  EXPECT_THAT(nested.out, HasSubstr(absl::StrCat("not ok 1 - ", name, "\n#   ")));
+  ExpectBadInput(absl::StrCat(compare, "moon ", name), "--log_of takes bochs-native");
+}
+
 TEST(ProcessorTest, WhatIsNoProcessorIsNamed) {
   ExpectBadInput("compare lhv/programs --processor pentium",
                  "--processor: pentium: no processor has this name");
