@@ -1,7 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "backends/vmx-hw/l0/ept01.h"
 
+#include <algorithm>
 #include <array>
+#include <bit>
 
 #include "core/vmx/ept.h"
 
@@ -10,28 +12,71 @@ namespace {
 
 constexpr unsigned kLevels = 4;
 constexpr uint64_t kFixedRangesEnd = 0x100000;
+constexpr uint64_t kNoEnd = ~uint64_t{0};
+
+// Writes paging structures by ascending addresses, and each entry of them once.
+class Writer {
+ public:
+  // A block of an entry of `largest_level` can be one page.
+  Writer(HostPages pages, unsigned largest_level) : pages_(pages), largest_level_(largest_level) {
+    tables_[kLevels] = {0, &pages.pages[0]};
+  }
+
+  // Maps addresses from `begin` on to themselves, as `bits` says, or to nothing if those are 0: as
+  // far as entries of one paging structure go that lie before `end`. Returns where that is.
+  uint64_t Write(uint64_t begin, uint64_t end, uint64_t bits);
+
+ private:
+  // A paging structure, and what the addresses shifted right are for which it is the one of its
+  // level.
+  struct Table {
+    uint64_t number = kNoEnd;
+    HostPage* page = nullptr;
+  };
+
+  HostPage* TableOf(uint64_t address, unsigned level);
+
+  HostPages pages_;
+  unsigned largest_level_;
+  size_t used_ = 1;
+  std::array<Table, kLevels + 1> tables_ = {};
+};
+
+uint64_t Writer::Write(uint64_t begin, uint64_t end, uint64_t bits) {
+  unsigned level = largest_level_;
+  while (level > kEptLevelPte && ((begin & ((uint64_t{1} << EptLevelShift(level)) - 1)) != 0 ||
+                                  end - begin < uint64_t{1} << EptLevelShift(level))) {
+    --level;
+  }
+  const unsigned shift = EptLevelShift(level);
+  const uint64_t table_end = ((begin >> (shift + kEptIndexBits)) + 1) << (shift + kEptIndexBits);
+  HostPage* const table = TableOf(begin, level);
+  // PagesNeeded() are enough; a block without a page would be one that L1 does not have.
+  if (table == nullptr) return table_end;
+  const uint64_t step = bits != 0 ? uint64_t{1} << shift : 0;
+  uint64_t entry = bits != 0 ? begin | bits | (level > kEptLevelPte ? EptEntry::kLarge : 0) : 0;
+  const uint64_t count = (std::min(end, table_end) - begin) >> shift;
+  uint64_t* const first = &table->words[EptIndex(begin, level)];
+  for (uint64_t* at = first; at != first + count; ++at, entry += step) *at = entry;
+  return begin + (count << shift);
+}
+
+HostPage* Writer::TableOf(uint64_t address, unsigned level) {
+  Table& table = tables_[level];
+  const uint64_t number = address >> EptLevelShift(level + 1);
+  if (table.number == number) return table.page;
+  table = {number, nullptr};
+  HostPage* const parent = TableOf(address, level + 1);
+  if (parent == nullptr) return nullptr;
+  uint64_t& entry = parent->words[EptIndex(address, level + 1)];
+  entry = 0;
+  if (used_ == pages_.pages.size()) return nullptr;
+  entry = pages_.AddressOf(used_).value | EptEntry::kPermissions;
+  table.page = &pages_.pages[used_++];
+  return table.page;
+}
 
 }  // namespace
-
-bool HasOneMemoryType(const MtrrSettings& memory_types, uint64_t base, uint64_t size) {
-  if (size <= kPageSize || (memory_types.default_type & MtrrDefType::kE) == 0) return true;
-  if ((memory_types.default_type & MtrrDefType::kFe) != 0 && base < kFixedRangesEnd) return false;
-  const uint64_t inside = size - 1;
-  for (const MtrrSettings::VariableRange& range : memory_types.variable) {
-    if ((range.mask & MtrrVariable::kV) == 0) continue;
-    const uint64_t mask = range.mask & MtrrVariable::kAddress;
-    const bool may_match = ((base ^ range.base) & mask & ~inside) == 0;
-    const bool distinguishes = (mask & inside) != 0;
-    if (may_match && distinguishes) return false;
-  }
-  return true;
-}
-
-uint64_t Ept01::NextPage() {
-  if (used_ == pages_.pages.size()) return 0;
-  pages_.pages[used_].words.fill(0);
-  return pages_.AddressOf(used_++).value;
-}
 
 EffectiveMtrrs::EffectiveMtrrs(const MtrrSettings& settings) : is_any_(true) {
   if ((settings.default_type & MtrrDefType::kE) == 0) return;
@@ -44,58 +89,41 @@ EffectiveMtrrs::EffectiveMtrrs(const MtrrSettings& settings) : is_any_(true) {
   }
 }
 
-bool EffectiveMtrrs::IsOfDefaultType(uint64_t base, uint64_t size) const {
-  if ((settings_.default_type & MtrrDefType::kFe) != 0 && base < kFixedRangesEnd) return false;
+uint64_t EffectiveMtrrs::SameTypeUntil(uint64_t address) const {
+  if ((settings_.default_type & MtrrDefType::kE) == 0) return kNoEnd;
+  if ((settings_.default_type & MtrrDefType::kFe) != 0 && address < kFixedRangesEnd) {
+    const MemoryType type = settings_.TypeOf(address);
+    uint64_t end = (address | kPageOffsetMask) + 1;
+    while (end < kFixedRangesEnd && settings_.TypeOf(end) == type) end += kPageSize;
+    return end;
+  }
+  uint64_t end = kNoEnd;
   for (size_t n = 0; n < ranges_; ++n) {
-    const MtrrSettings::VariableRange& range = settings_.variable[n];
-    if (((base ^ range.base) & range.mask & MtrrVariable::kAddress & ~(size - 1)) == 0)
-      return false;
+    const uint64_t mask = settings_.variable[n].mask & MtrrVariable::kAddress;
+    if (mask == 0) continue;
+    const uint64_t differing = (address ^ settings_.variable[n].base) & mask;
+    // Addresses that share the bits from this one on are all in the range, or all outside.
+    const uint64_t bit = differing != 0 ? std::bit_floor(differing) : mask & -mask;
+    end = std::min(end, (address | (bit - 1)) + 1);
   }
-  return true;
-}
-
-std::optional<MemoryType> Ept01::TypeOfBlock(uint64_t base, uint64_t size) const {
-  const MtrrSettings& settings = types_.settings();
-  // TypeOf() of most blocks, and there are many.
-  if (types_.IsOfDefaultType(base, size)) {
-    return (settings.default_type & MtrrDefType::kE) != 0
-               ? static_cast<MemoryType>(settings.default_type & MtrrDefType::kType)
-               : MemoryType::kUncacheable;
-  }
-  if (!HasOneMemoryType(settings, base, size)) return std::nullopt;
-  return settings.TypeOf(base);
-}
-
-// The entry of level `level` for the block at `base`, with everything below it.
-uint64_t Ept01::Entry(uint64_t base, unsigned level) {
-  const uint64_t size = uint64_t{1} << EptLevelShift(level);
-  const AddressRange block{base, base + size};
-  const bool may_be_leaf = level <= kEptLevelPde || (level == kEptLevelPdpte && has_1gbyte_pages_);
-  if (absent_.begin <= block.begin && block.end <= absent_.end) return 0;
-  if (may_be_leaf && !absent_.Overlaps(block)) {
-    if (const std::optional<MemoryType> type = TypeOfBlock(base, size)) {
-      return base | EptEntry::kPermissions |
-             static_cast<uint64_t>(*type) << EptEntry::kMemoryTypeShift |
-             (level > kEptLevelPte ? EptEntry::kLarge : 0);
-    }
-  }
-  const uint64_t table = NextPage();
-  // PagesNeeded() are enough; a block without a page would be one that L1 does not have.
-  if (table == 0) return 0;
-  for (unsigned i = 0; i < kEptEntries; ++i) {
-    const uint64_t entry = Entry(base + i * (size >> kEptIndexBits), level - 1);
-    pages_.At(PhysicalAddress{table}).words[i] = entry;
-  }
-  return table | EptEntry::kPermissions;
+  return end;
 }
 
 void Ept01::Fill(const MtrrSettings& memory_types) {
   const EffectiveMtrrs types(memory_types);
   if (types == types_) return;
   types_ = types;
-  used_ = 0;
-  const uint64_t root = NextPage();
-  pages_.At(PhysicalAddress{root}).words[0] = Entry(0, kLevels);
+  Writer writer(pages_, has_1gbyte_pages_ ? kEptLevelPdpte : kEptLevelPde);
+  for (uint64_t begin = 0; begin < kSpan;) {
+    if (absent_.Contains(begin)) {
+      begin = writer.Write(begin, absent_.end, 0);
+      continue;
+    }
+    uint64_t end = std::min(types.SameTypeUntil(begin), kSpan);
+    if (begin < absent_.begin) end = std::min(end, absent_.begin);
+    const auto type = static_cast<uint64_t>(types.settings().TypeOf(begin));
+    begin = writer.Write(begin, end, EptEntry::kPermissions | type << EptEntry::kMemoryTypeShift);
+  }
 }
 
 uint64_t Ept01::pointer() const {

@@ -6,7 +6,6 @@
 
 #include <cstddef>
 #include <cstdint>
-#include <optional>
 
 #include "backends/vmx-hw/machine/memory_map.h"
 #include "core/nested/embedder.h"
@@ -23,9 +22,9 @@ class EffectiveMtrrs {
   explicit EffectiveMtrrs(const MtrrSettings& settings);
 
   const MtrrSettings& settings() const { return settings_; }
-  // Whether no MTRR but the default type is about any byte of the block. `size` is a power of 2,
-  // and the block begins at a multiple of it.
-  bool IsOfDefaultType(uint64_t base, uint64_t size) const;
+  // Where a page begins, behind the address, up to which all bytes have the type of the one at the
+  // address. Those behind it may have that type too.
+  uint64_t SameTypeUntil(uint64_t address) const;
 
   friend bool operator==(const EffectiveMtrrs&, const EffectiveMtrrs&) = default;
 
@@ -60,22 +59,12 @@ class Ept01 {
   Ept01Mapping Map(GuestPhysicalAddress address) const;
 
  private:
-  uint64_t NextPage();
-  uint64_t Entry(uint64_t base, unsigned level);
-  // The type of all bytes of the block, if it is one.
-  std::optional<MemoryType> TypeOfBlock(uint64_t base, uint64_t size) const;
-
   HostPages pages_;
   AddressRange absent_;
   bool has_1gbyte_pages_;
-  size_t used_ = 0;
   // What the structures were filled for.
   EffectiveMtrrs types_;
 };
-
-// Whether all bytes of the block have one memory type. `size` is a power of 2, at least 4096, and
-// the block begins at a multiple of it.
-bool HasOneMemoryType(const MtrrSettings& memory_types, uint64_t base, uint64_t size);
 
 }  // namespace nvmx::metal
 

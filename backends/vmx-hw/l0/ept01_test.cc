@@ -126,12 +126,47 @@ TEST(EffectiveMtrrs, AreEqualIfAllTypesAre) {
   EXPECT_NE(EffectiveMtrrs(MtrrSettings{}), EffectiveMtrrs());
 }
 
-TEST(EffectiveMtrrs, BlocksBesideAllRangesAreOfTheDefaultType) {
+TEST(EffectiveMtrrs, TypesEndAtTheBordersOfRanges) {
   const EffectiveMtrrs types(FirmwareSettings());
-  EXPECT_FALSE(types.IsOfDefaultType(0, kPageSize)) << "fixed";
-  EXPECT_FALSE(types.IsOfDefaultType(kGByte, kGByte)) << "in a range";
-  EXPECT_TRUE(types.IsOfDefaultType(2 * kGByte, kGByte));
-  EXPECT_FALSE(types.IsOfDefaultType(0, 4 * kGByte)) << "a part is in a range";
+  EXPECT_EQ(types.SameTypeUntil(0), 0xA0000u) << "fixed ranges of one type";
+  EXPECT_EQ(types.SameTypeUntil(0xA0000), 0xC0000u);
+  EXPECT_EQ(types.SameTypeUntil(kMByte), 2 * kGByte);
+  EXPECT_EQ(types.SameTypeUntil(2 * kGByte - 1), 2 * kGByte);
+  EXPECT_GE(types.SameTypeUntil(2 * kGByte), 4 * kGByte);
+  EXPECT_GT(EffectiveMtrrs(MtrrSettings{}).SameTypeUntil(0), Ept01::kSpan) << "MTRRs are off";
+}
+
+TEST(EffectiveMtrrs, UntilTheEndAllTypesAreTheSame) {
+  MtrrSettings settings = FirmwareSettings();
+  // A mask with gaps, and one that takes every address.
+  settings.variable[1] = {5 * kPageSize | static_cast<uint64_t>(MemoryType::kWriteThrough),
+                          0x100'5000 | MtrrVariable::kV};
+  settings.variable[2] = {static_cast<uint64_t>(MemoryType::kWriteBack), MtrrVariable::kV};
+  const EffectiveMtrrs types(settings);
+  constexpr uint64_t kLast = 36 * kMByte;
+  uint64_t borders = 0;
+  for (uint64_t begin = 0; begin < kLast; ++borders) {
+    const uint64_t end = types.SameTypeUntil(begin);
+    ASSERT_GT(end, begin);
+    ASSERT_EQ(end % kPageSize, 0u);
+    for (uint64_t address = begin; address < end && address < kLast; address += kPageSize) {
+      ASSERT_EQ(settings.TypeOf(address), settings.TypeOf(begin)) << address;
+    }
+    begin = end;
+  }
+  EXPECT_GT(borders, 1000u);
+}
+
+TEST_P(Ept01Test, AMaskWithGapsTakesPagesUntilNoneIsLeft) {
+  MtrrSettings types = FirmwareSettings();
+  types.variable[1] = {kPageSize, kPageSize | MtrrVariable::kV};
+  ept_.Fill(types);
+  EXPECT_TRUE(ept_.Map({kMByte}).is_present());
+  EXPECT_EQ(ept_.Map({2 * kMByte + kPageSize}).memory_type, types.TypeOf(2 * kMByte + kPageSize));
+  EXPECT_FALSE(ept_.Map({Ept01::kSpan - 1}).is_present());
+  ept_.Fill(FirmwareSettings());
+  EXPECT_TRUE(ept_.Map({Ept01::kSpan - 1}).is_present());
+  EXPECT_FALSE(ept_.Map({kAbsent.begin}).is_present());
 }
 
 TEST_P(Ept01Test, ThePointerNamesTheFirstPageFourLevelsAndWriteBack) {
