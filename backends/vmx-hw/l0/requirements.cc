@@ -5,6 +5,32 @@
 #include "core/x86/msr.h"
 
 namespace nvmx::metal {
+namespace {
+
+// Controls that the processor allows to be 1, in their capability MSR.
+constexpr uint64_t Allowed1(uint32_t controls) { return uint64_t{controls} << 32; }
+
+constexpr Requirement kRequirements[] = {
+    {"the TRUE VMX capability MSRs", Msr::IA32_VMX_BASIC, VmxBasic::kTrueControls},
+    {"virtual NMIs", Msr::IA32_VMX_TRUE_PINBASED_CTLS,
+     Allowed1(PinBased::kNmiExiting | PinBased::kVirtualNmis)},
+    {"MSR bitmaps", Msr::IA32_VMX_TRUE_PROCBASED_CTLS,
+     Allowed1(PrimaryProcessorBased::kUseMsrBitmaps)},
+    {"secondary processor-based VM-execution controls", Msr::IA32_VMX_TRUE_PROCBASED_CTLS,
+     Allowed1(PrimaryProcessorBased::kActivateSecondaryControls)},
+    {"EPT", Msr::IA32_VMX_PROCBASED_CTLS2, Allowed1(Secondary::kEnableEpt)},
+    {"unrestricted guest", Msr::IA32_VMX_PROCBASED_CTLS2, Allowed1(Secondary::kUnrestrictedGuest)},
+    {"a VM-exit control that switches PAT, EFER or DR7", Msr::IA32_VMX_TRUE_EXIT_CTLS,
+     Allowed1(kL0ExitControls)},
+    {"a VM-entry control that switches PAT, EFER or DR7", Msr::IA32_VMX_TRUE_ENTRY_CTLS,
+     Allowed1(kL0EntryControls | VmEntry::kIa32eModeGuest)},
+    {"the activity state wait-for-SIPI", Msr::IA32_VMX_MISC, VmxMisc::kActivityStateWaitForSipi},
+    {"EPT with 2-MByte pages, WB and INVEPT", Msr::IA32_VMX_EPT_VPID_CAP,
+     EptVpidCap::kPageWalkLength4 | EptVpidCap::kWriteBack | EptVpidCap::k2MByteMapping |
+         EptVpidCap::kInvept | EptVpidCap::kInveptAllContext},
+};
+
+}  // namespace
 
 std::string_view WhyVmxIsOff(bool cpuid_has_vmx, uint64_t feature_control) {
   if (!cpuid_has_vmx) return "this CPU has no VMX (CPUID.1:ECX.VMX = 0)";
@@ -16,24 +42,13 @@ std::string_view WhyVmxIsOff(bool cpuid_has_vmx, uint64_t feature_control) {
   return {};
 }
 
-std::string_view WhatIsMissing(const Capabilities& h) {
-  if ((h.basic & VmxBasic::kTrueControls) == 0) return "the TRUE VMX capability MSRs";
-  if (!h.SupportsPinBased(PinBased::kNmiExiting | PinBased::kVirtualNmis)) return "virtual NMIs";
-  if (!h.SupportsPrimary(PrimaryProcessorBased::kUseMsrBitmaps)) return "MSR bitmaps";
-  if (!h.SupportsPrimary(PrimaryProcessorBased::kActivateSecondaryControls)) {
-    return "secondary processor-based VM-execution controls";
+std::span<const Requirement> Requirements() { return kRequirements; }
+
+std::string_view WhatIsMissing(const Capabilities& hardware) {
+  for (const Requirement& needed : kRequirements) {
+    const uint64_t value = hardware.Read(Index(needed.msr)).value_or(0);
+    if ((value & needed.bits) != needed.bits) return needed.name;
   }
-  if (!h.SupportsSecondary(Secondary::kEnableEpt)) return "EPT";
-  if (!h.SupportsSecondary(Secondary::kUnrestrictedGuest)) return "unrestricted guest";
-  if (!h.SupportsVmExit(kL0ExitControls)) return "a VM-exit control that switches PAT, EFER or DR7";
-  if (!h.SupportsVmEntry(kL0EntryControls | VmEntry::kIa32eModeGuest)) {
-    return "a VM-entry control that switches PAT, EFER or DR7";
-  }
-  if ((h.misc & VmxMisc::kActivityStateWaitForSipi) == 0) return "the activity state wait-for-SIPI";
-  constexpr uint64_t kEpt = EptVpidCap::kPageWalkLength4 | EptVpidCap::kWriteBack |
-                            EptVpidCap::k2MByteMapping | EptVpidCap::kInvept |
-                            EptVpidCap::kInveptAllContext;
-  if ((h.ept_vpid_cap & kEpt) != kEpt) return "EPT with 2-MByte pages, WB and INVEPT";
   return {};
 }
 
