@@ -12,6 +12,7 @@ ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__)
 
 BINARIES = {  # where each configuration's programs are
     None: "bazel-bin",
+    "lto": "bazel-lto-bin",
     "fuzz": "bazel-fuzz-bin",
     "fuzz-asan": "bazel-fuzz-asan-bin",
     "fuzz-coverage": "bazel-fuzz-coverage-bin",

@@ -12,6 +12,8 @@
 #include "backends/vmx-hw/machine/smp.h"
 #include "core/vmx/exit_reason.h"
 #include "core/vmx/vmcs_field.h"
+#include "core/x86/address.h"
+#include "core/x86/memory_type.h"
 #include "core/x86/msr.h"
 #include "core/x86/mtrr.h"
 
@@ -78,15 +80,23 @@ void CountEptFills() {
                          .ticks = 0});
 }
 
-// A range that does not count, so that no memory type changes; L0 does not know.
 void CountMtrrWrites() {
   constexpr unsigned kRange = 7;
   constexpr uint64_t kMtrrRounds = 16;
-  const uint32_t msr = Index(MtrrPhysBase(kRange));
-  const uint64_t values[2] = {0x1000, 0x2000};
-  CountWrmsr(2, msr, values);
-  Report("mtrr", CountWrmsr(kMtrrRounds, msr, values), kMtrrRounds);
-  WriteMsr(msr, 0);
+  const auto count = [](std::string_view name, uint32_t msr, const uint64_t(&values)[2]) {
+    CountWrmsr(2, msr, values);
+    Report(name, CountWrmsr(kMtrrRounds, msr, values), kMtrrRounds);
+  };
+  const uint32_t base = Index(MtrrPhysBase(kRange));
+  const uint32_t mask = Index(MtrrPhysMask(kRange));
+  // A range that does not count, so that no memory type changes; L0 does not know.
+  count("mtrr", base, {0x1000, 0x2000});
+  // One page above all RAM, with a type of its own or without.
+  WriteMsr(base, (uint64_t{1} << 38) | static_cast<uint64_t>(MemoryType::kWriteThrough));
+  const uint64_t whole_page = PhysicalAddressMask(40) & MtrrVariable::kAddress;
+  count("mtrr-types", mask, {whole_page | MtrrVariable::kV, whole_page});
+  WriteMsr(mask, 0);
+  WriteMsr(base, 0);
 }
 
 void Spin() {
