@@ -107,8 +107,8 @@ void CheckHardware() {
   memory_types = ReadMtrrs();
 }
 
-uint32_t CountCpus(const Options& options) {
-  const size_t found = FindApicIds(LowMemory()).found;
+uint32_t CountCpus(const Options& options, const BootInformation& information) {
+  const size_t found = FindApicIds(LowMemory(), information.acpi).found;
   if (options.cpus > std::max<size_t>(found, 1)) {
     Write(Text() << "nvmx: cpus=" << options.cpus << ", and the machine has "
                  << std::max<size_t>(found, 1) << "\n");
@@ -168,7 +168,7 @@ void ImageMain(BootInformation& information) {
   Write(Text() << "nvmx: L0, command line \"" << information.command_line.view() << "\"\n");
   const Options options = CheckOptions(information);
   CheckHardware();
-  const uint32_t cpus = CountCpus(options);
+  const uint32_t cpus = CountCpus(options, information);
   const bool has_1gbyte_pages = (hardware.ept_vpid_cap & EptVpidCap::k1GByteMapping) != 0;
   L0Layout& layout = TakeMemory(information, cpus, has_1gbyte_pages);
   MakeShared(layout, cpus, has_1gbyte_pages, options.log_events);

@@ -10,16 +10,18 @@ namespace {
 
 // Where the RSDP can be on a machine with BIOS: the first KByte of the EBDA, whose segment is at
 // 40EH, and E0000H to FFFFFH; at a multiple of 16.
-constexpr uint64_t kEbdaSegmentAddress = 0x40E;
 constexpr uint64_t kEbdaBytes = 1024;
 constexpr uint64_t kBiosBegin = 0xE0000;
 constexpr uint64_t kBiosEnd = 0x100000;
 constexpr uint64_t kRsdpAlignment = 16;
 constexpr std::string_view kRsdpSignature = "RSD PTR ";
 constexpr size_t kRsdpChecked = 20;
+constexpr uint64_t kRsdpChecksum = 8;
 constexpr uint64_t kRsdpRevision = 15;
 constexpr uint64_t kRsdpRsdt = 16;
+constexpr uint64_t kRsdpLength = 20;
 constexpr uint64_t kRsdpXsdt = 24;
+constexpr uint64_t kRsdpExtendedChecksum = 32;
 
 constexpr uint64_t kTableLength = 4;
 constexpr uint32_t kTableHeader = 36;
@@ -42,19 +44,11 @@ bool SumIsZero(const PhysicalMemory& memory, uint64_t address, size_t bytes) {
   return (sum & 0xFF) == 0;
 }
 
-std::optional<uint64_t> FindRsdpIn(const PhysicalMemory& memory, uint64_t begin, uint64_t end) {
+std::optional<AcpiRoot> FindAcpiRootIn(const PhysicalMemory& memory, uint64_t begin, uint64_t end) {
   for (uint64_t at = begin; at + kRsdpChecked <= end; at += kRsdpAlignment) {
-    if (HasText(memory, at, kRsdpSignature) && SumIsZero(memory, at, kRsdpChecked)) return at;
+    if (const auto root = ReadRsdp(memory, at)) return root;
   }
   return std::nullopt;
-}
-
-std::optional<uint64_t> FindRsdp(const PhysicalMemory& memory) {
-  const uint64_t ebda = uint64_t{memory.Read<uint16_t>(kEbdaSegmentAddress).value_or(0)} << 4;
-  if (ebda != 0) {
-    if (const auto rsdp = FindRsdpIn(memory, ebda, ebda + kEbdaBytes)) return rsdp;
-  }
-  return FindRsdpIn(memory, kBiosBegin, kBiosEnd);
 }
 
 // The length of the table, all of which can be read, or nothing.
@@ -75,14 +69,13 @@ std::optional<uint64_t> FindMadtIn(const PhysicalMemory& memory, uint64_t root) 
   return std::nullopt;
 }
 
-std::optional<uint64_t> FindMadt(const PhysicalMemory& memory) {
-  const auto rsdp = FindRsdp(memory);
-  if (!rsdp) return std::nullopt;
-  const uint64_t xsdt = memory.Read<uint64_t>(*rsdp + kRsdpXsdt).value_or(0);
-  if (memory.Read<uint8_t>(*rsdp + kRsdpRevision).value_or(0) >= 2 && xsdt != 0) {
-    if (const auto madt = FindMadtIn<uint64_t>(memory, xsdt)) return madt;
+std::optional<uint64_t> FindMadt(const PhysicalMemory& memory,
+                                 const std::optional<AcpiRoot>& root) {
+  if (!root) return std::nullopt;
+  if (root->xsdt != 0) {
+    if (const auto madt = FindMadtIn<uint64_t>(memory, root->xsdt)) return madt;
   }
-  return FindMadtIn<uint32_t>(memory, memory.Read<uint32_t>(*rsdp + kRsdpRsdt).value_or(0));
+  return FindMadtIn<uint32_t>(memory, root->rsdt);
 }
 
 // The APIC id of an enabled CPU that an entry of the MADT describes.
@@ -99,9 +92,49 @@ std::optional<uint32_t> ApicIdOf(const PhysicalMemory& memory, uint64_t entry) {
 
 }  // namespace
 
-ApicIds FindApicIds(const PhysicalMemory& memory) {
+std::optional<AcpiRoot> ReadRsdp(const PhysicalMemory& memory, uint64_t address) {
+  if (!HasText(memory, address, kRsdpSignature) || !SumIsZero(memory, address, kRsdpChecked)) {
+    return std::nullopt;
+  }
+  AcpiRoot root{.rsdt = memory.Read<uint32_t>(address + kRsdpRsdt).value_or(0)};
+  if (memory.Read<uint8_t>(address + kRsdpRevision).value_or(0) >= 2) {
+    root.xsdt = memory.Read<uint64_t>(address + kRsdpXsdt).value_or(0);
+  }
+  return root;
+}
+
+std::optional<AcpiRoot> FindAcpiRoot(const PhysicalMemory& memory) {
+  const uint64_t ebda = uint64_t{memory.Read<uint16_t>(kEbdaSegmentAddress).value_or(0)} << 4;
+  if (ebda != 0) {
+    if (const auto root = FindAcpiRootIn(memory, ebda, ebda + kEbdaBytes)) return root;
+  }
+  return FindAcpiRootIn(memory, kBiosBegin, kBiosEnd);
+}
+
+std::array<std::byte, kRsdpBytes> MakeRsdp(const AcpiRoot& root) {
+  std::array<std::byte, kRsdpBytes> rsdp = {};
+  const auto put = [&rsdp](size_t offset, const void* from, size_t bytes) {
+    std::memcpy(rsdp.data() + offset, from, bytes);
+  };
+  const auto fix_sum = [&rsdp](size_t bytes, size_t checksum) {
+    unsigned sum = 0;
+    for (size_t i = 0; i < bytes; ++i) sum += std::to_integer<unsigned>(rsdp[i]);
+    rsdp[checksum] = static_cast<std::byte>(0x100 - (sum & 0xFF));
+  };
+  constexpr uint32_t kLength = kRsdpBytes;
+  put(0, kRsdpSignature.data(), kRsdpSignature.size());
+  rsdp[kRsdpRevision] = std::byte{2};
+  put(kRsdpRsdt, &root.rsdt, sizeof root.rsdt);
+  put(kRsdpLength, &kLength, sizeof kLength);
+  put(kRsdpXsdt, &root.xsdt, sizeof root.xsdt);
+  fix_sum(kRsdpChecked, kRsdpChecksum);
+  fix_sum(kRsdpBytes, kRsdpExtendedChecksum);
+  return rsdp;
+}
+
+ApicIds FindApicIds(const PhysicalMemory& memory, const std::optional<AcpiRoot>& root) {
   ApicIds ids;
-  const auto madt = FindMadt(memory);
+  const auto madt = FindMadt(memory, root ? root : FindAcpiRoot(memory));
   if (!madt) return ids;
   const auto length = CheckedLength(memory, *madt);
   if (!length) return ids;

@@ -8,6 +8,7 @@
 #include <array>
 #include <cstddef>
 #include <cstdint>
+#include <optional>
 #include <span>
 
 #include "backends/vmx-hw/machine/physical_memory.h"
@@ -22,9 +23,26 @@ struct ApicIds {
   std::span<const uint32_t> view() const { return {kept.data(), found < kMost ? found : kMost}; }
 };
 
+// The physical addresses of the tables that name all others; 0 for one that there is not.
+struct AcpiRoot {
+  uint32_t rsdt = 0;
+  uint64_t xsdt = 0;
+};
+
+// What the RSDP at the address says; nothing if there is none or its checksum is wrong.
+std::optional<AcpiRoot> ReadRsdp(const PhysicalMemory& memory, uint64_t address);
+// What the one says that a BIOS leaves in the first MByte. UEFI firmware leaves none there.
+std::optional<AcpiRoot> FindAcpiRoot(const PhysicalMemory& memory);
+
+// An RSDP of revision 2.
+inline constexpr size_t kRsdpBytes = 36;
+std::array<std::byte, kRsdpBytes> MakeRsdp(const AcpiRoot& root);
+// Where FindAcpiRoot() looks first: the word there is the segment of the extended BIOS data area.
+inline constexpr uint64_t kEbdaSegmentAddress = 0x40E;
+
 // The APIC ids of all enabled CPUs in the order of the MADT; none if there is no such table or a
-// checksum is wrong.
-ApicIds FindApicIds(const PhysicalMemory& memory);
+// checksum is wrong. Without `root` the tables are those that FindAcpiRoot() finds.
+ApicIds FindApicIds(const PhysicalMemory& memory, const std::optional<AcpiRoot>& root);
 
 }  // namespace nvmx::metal
 

@@ -49,7 +49,7 @@ class AcpiTest : public testing::Test {
     return at + 8;
   }
   std::vector<uint32_t> Found() {
-    const ApicIds ids = FindApicIds(memory_);
+    const ApicIds ids = FindApicIds(memory_, std::nullopt);
     return {ids.view().begin(), ids.view().end()};
   }
 
@@ -89,6 +89,37 @@ TEST_F(AcpiTest, TheExtendedBiosDataAreaComesFirst) {
   memory_.PutText(0x9F010, "RSD PTR ");
   memory_.FixSum(0x9F010, 20, 0x9F010 + 8);
   EXPECT_TRUE(Found().empty()) << "it names no RSDT";
+}
+
+TEST_F(AcpiTest, TablesThatABootLoaderNamesComeFirst) {
+  memory_.Put<uint64_t>(kRsdp, 0);  // as UEFI firmware leaves that place
+  EXPECT_TRUE(Found().empty());
+  EXPECT_EQ(FindApicIds(memory_, AcpiRoot{.rsdt = kRsdt}).found, 3u);
+  EXPECT_EQ(FindApicIds(memory_, AcpiRoot{}).found, 0u);
+}
+
+TEST_F(AcpiTest, AnRsdpThatIsMadeIsFound) {
+  constexpr uint64_t kEbda = 0x9E000;
+  const AcpiRoot made{.rsdt = 0x1234'5678, .xsdt = 0x9'8765'4321};
+  const auto rsdp = MakeRsdp(made);
+  for (size_t i = 0; i < rsdp.size(); ++i) memory_.Put(kEbda + i, rsdp[i]);
+  memory_.Put<uint16_t>(kEbdaSegmentAddress, kEbda >> 4);
+  const auto found = FindAcpiRoot(memory_);
+  ASSERT_TRUE(found);
+  EXPECT_EQ(found->rsdt, made.rsdt);
+  EXPECT_EQ(found->xsdt, made.xsdt);
+  unsigned sum = 0;
+  for (std::byte b : rsdp) sum += std::to_integer<unsigned>(b);
+  EXPECT_EQ(sum & 0xFF, 0u) << "the extended checksum";
+}
+
+TEST_F(AcpiTest, TheXsdtComesBeforeTheRsdt) {
+  constexpr uint64_t kXsdt = 0x13000;
+  memory_.PutText(kXsdt, "XSDT");
+  memory_.Put<uint32_t>(kXsdt + 4, 36 + 8);
+  memory_.Put<uint64_t>(kXsdt + 36, kMadt);
+  memory_.FixSum(kXsdt, 44, kXsdt + 9);
+  EXPECT_EQ(FindApicIds(memory_, AcpiRoot{.rsdt = 0, .xsdt = kXsdt}).found, 3u);
 }
 
 }  // namespace

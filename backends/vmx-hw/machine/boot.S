@@ -5,6 +5,12 @@
 
 #define MULTIBOOT_MAGIC 0x1BADB002
 #define MULTIBOOT_FLAGS 3  // modules on page boundaries; a memory map
+#define MULTIBOOT2_MAGIC 0xE85250D6
+#define MULTIBOOT2_I386 0
+#define MULTIBOOT2_END 0
+#define MULTIBOOT2_INFORMATION_REQUEST 1
+#define MULTIBOOT2_MODULE_ALIGNMENT 6
+#define MULTIBOOT2_MEMORY_MAP 6
 #define CODE_SELECTOR 0x08
 #define DATA_SELECTOR 0x10
 #define CR0_PE_PG_NE 0x80000021
@@ -17,6 +23,19 @@
         .section .multiboot, "a"
         .balign 4
         .long MULTIBOOT_MAGIC, MULTIBOOT_FLAGS, -(MULTIBOOT_MAGIC + MULTIBOOT_FLAGS)
+
+        // Multiboot2 Specification 2.0, 3.1 "OS image format". The entry is the ELF file's.
+        .balign 8
+multiboot2_begin:
+        .long MULTIBOOT2_MAGIC, MULTIBOOT2_I386, multiboot2_end - multiboot2_begin
+        .long -(MULTIBOOT2_MAGIC + MULTIBOOT2_I386 + (multiboot2_end - multiboot2_begin))
+        .word MULTIBOOT2_INFORMATION_REQUEST, 0
+        .long 12, MULTIBOOT2_MEMORY_MAP, 0
+        .word MULTIBOOT2_MODULE_ALIGNMENT, 0
+        .long 8
+        .word MULTIBOOT2_END, 0
+        .long 8
+multiboot2_end:
 
         .section .text.boot, "ax"
         .code32

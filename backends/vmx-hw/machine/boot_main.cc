@@ -5,6 +5,7 @@
 #include "backends/vmx-hw/machine/cpu_instructions.h"
 #include "backends/vmx-hw/machine/cpus.h"
 #include "backends/vmx-hw/machine/image_main.h"
+#include "backends/vmx-hw/machine/multiboot2.h"
 #include "backends/vmx-hw/machine/power.h"
 #include "backends/vmx-hw/machine/traps.h"
 
@@ -32,9 +33,12 @@ extern "C" void BootMain() {
        ++constructor) {
     (*constructor)();
   }
-  if (boot_magic != kMultibootLoaderMagic) Stop("the boot loader does not follow Multiboot 1");
-  const BootInformationError error =
-      ReadBootInformation(LowMemory(), boot_information_address, boot_information);
+  const bool is_multiboot2 = boot_magic == kMultiboot2LoaderMagic;
+  if (!is_multiboot2 && boot_magic != kMultibootLoaderMagic) {
+    Stop("the boot loader follows neither Multiboot 1 nor Multiboot 2");
+  }
+  const auto read = is_multiboot2 ? &ReadMultiboot2Information : &ReadBootInformation;
+  const BootInformationError error = read(LowMemory(), boot_information_address, boot_information);
   if (error != BootInformationError::kNone) Stop(Describe(error));
   ImageMain(boot_information);
 }

@@ -36,7 +36,7 @@ struct MemoryRange {
 
 class MemoryMap {
  public:
-  static constexpr size_t kMostRanges = 64;
+  static constexpr size_t kMostRanges = 128;
 
   std::span<const MemoryRange> Ranges() const { return {ranges_.data(), count_}; }
   // False, and nothing added, if there is no more room. An empty range is left out.

@@ -110,11 +110,13 @@ std::string_view Describe(BootInformationError error) {
     case BootInformationError::kDamagedMemoryMap:
       return "the boot loader's memory map cannot be read";
     case BootInformationError::kTooManyMemoryRanges:
-      return "the boot loader's memory map has more than 64 ranges";
+      return "the boot loader's memory map has more than 128 ranges";
     case BootInformationError::kTooManyModules:
       return "there are more than 8 boot modules";
     case BootInformationError::kDamagedModules:
       return "the boot loader's list of modules cannot be read";
+    case BootInformationError::kDamagedTags:
+      return "the boot loader's tags cannot be read";
     case BootInformationError::kCommandLineTooLong:
       return "a command line is longer than 1023 characters, or cannot be read";
   }

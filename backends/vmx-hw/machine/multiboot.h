@@ -12,6 +12,7 @@
 #include <span>
 #include <string_view>
 
+#include "backends/vmx-hw/machine/acpi.h"
 #include "backends/vmx-hw/machine/memory_map.h"
 #include "backends/vmx-hw/machine/physical_memory.h"
 
@@ -42,6 +43,8 @@ struct BootModule {
 struct BootInformation {
   CommandLineText command_line;
   MemoryMap memory;
+  // Where the boot loader says that the ACPI tables are; nothing if it does not.
+  std::optional<AcpiRoot> acpi;
   static constexpr size_t kMostModules = 8;
   size_t module_count = 0;
   std::array<BootModule, kMostModules> modules = {};
@@ -56,6 +59,7 @@ enum class BootInformationError : uint8_t {
   kTooManyMemoryRanges,
   kTooManyModules,
   kDamagedModules,
+  kDamagedTags,
   kCommandLineTooLong,  // the image's or a module's
 };
 std::string_view Describe(BootInformationError error);

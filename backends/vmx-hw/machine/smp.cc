@@ -105,7 +105,7 @@ extern "C" void ApplicationProcessorMain() {
 }
 
 StartedCpus StartOtherCpus(const BootInformation& information, uint32_t most, CpuMain main) {
-  const ApicIds ids = FindApicIds(LowMemory());
+  const ApicIds ids = FindApicIds(LowMemory(), information.acpi);
   if (most > kMostCpus) most = kMostCpus;
   const uint32_t own = ReadApicId();
   CpuAt(0).apic_id = own;
