@@ -7,6 +7,7 @@
 #include <cstring>
 #include <new>
 
+#include "backends/vmx-hw/l0/acpi_for_l1.h"
 #include "backends/vmx-hw/l0/direct_map.h"
 #include "backends/vmx-hw/l0/ept01.h"
 #include "backends/vmx-hw/l0/hardware.h"
@@ -151,6 +152,23 @@ L0Layout& TakeMemory(const BootInformation& information, uint32_t cpus, bool has
   return layout;
 }
 
+void LeaveAcpiRootForL1(const BootInformation& information) {
+  if (!information.acpi || FindAcpiRoot(LowMemory())) return;
+  std::array<AddressRange, BootInformation::kMostModules> taken{};
+  size_t count = 0;
+  for (const BootModule& module : information.Modules())
+    taken[count++] = {module.begin, module.end};
+  const auto page = TakeEbdaPage(std::span(taken).first(count), l1_memory);
+  if (!page) {
+    Write("nvmx: there is no place below 640 KBytes to tell L1 where the ACPI tables are\n");
+    return;
+  }
+  const Ebda ebda = MakeEbda(*page, *information.acpi);
+  std::memset(AtPhysical(*page), 0, kPageSize);
+  std::memcpy(AtPhysical(*page), ebda.rsdp.data(), ebda.rsdp.size());
+  std::memcpy(AtPhysical(kEbdaSegmentAddress), &ebda.segment, sizeof ebda.segment);
+}
+
 void MakeShared(L0Layout& layout, uint32_t cpus, bool has_1gbyte_pages, bool log_events) {
   System& system = system_storage.Make(cpus, log_events);
   std::memcpy(system.ept01_memory_types.bytes().data(), &memory_types, sizeof memory_types);
@@ -172,6 +190,7 @@ void ImageMain(BootInformation& information) {
   const bool has_1gbyte_pages = (hardware.ept_vpid_cap & EptVpidCap::k1GByteMapping) != 0;
   L0Layout& layout = TakeMemory(information, cpus, has_1gbyte_pages);
   MakeShared(layout, cpus, has_1gbyte_pages, options.log_events);
+  LeaveAcpiRootForL1(information);
   const L1Start start = LoadL1(information, l1_memory);
   SetTrapHandler(kNmi, &TakeNmi);
   const StartedCpus started = StartOtherCpus(information, cpus, &RunOtherCpu);
