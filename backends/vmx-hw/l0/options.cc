@@ -19,7 +19,8 @@ std::string_view Apply(const CommandLine::Word& word, uint32_t most_cpus, Option
     options.log_events = word.value == "serial";
     return {};
   }
-  return "there are cpus=N and log=serial|none";
+  if (word.name == kSerialPortOption) return {};  // every image has it
+  return "there are cpus=N, log=serial|none and serial-port=0xPORT";
 }
 
 }  // namespace

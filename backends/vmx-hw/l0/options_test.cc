@@ -20,6 +20,10 @@ TEST(ParseOptions, WordsInAnyOrder) {
   EXPECT_TRUE(parsed.options.log_events);
 }
 
+TEST(ParseOptions, WhatEveryImageUnderstandsIsNotBad) {
+  EXPECT_EQ(ParseOptions("serial-port=0x3F8 cpus=2", 16).bad_word, "");
+}
+
 TEST(ParseOptions, TheFirstBadWordIsNamed) {
   for (const char* line : {"cpus=0", "cpus=17", "cpus", "cpus=", "cpus=2x", "log=serial cpus=-1"}) {
     EXPECT_EQ(ParseOptions(line, 16).bad_word, "cpus") << line;

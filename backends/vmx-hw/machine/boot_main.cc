@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include <cstdint>
 
+#include "backends/vmx-hw/machine/command_line.h"
 #include "backends/vmx-hw/machine/console.h"
 #include "backends/vmx-hw/machine/cpu_instructions.h"
 #include "backends/vmx-hw/machine/cpus.h"
@@ -40,6 +41,10 @@ extern "C" void BootMain() {
   const auto read = is_multiboot2 ? &ReadMultiboot2Information : &ReadBootInformation;
   const BootInformationError error = read(LowMemory(), boot_information_address, boot_information);
   if (error != BootInformationError::kNone) Stop(Describe(error));
+  if (const auto serial = FindSerialPort(boot_information.command_line.view())) {
+    if (serial->is_wrong) Stop("serial-port= takes an I/O port, as 0x3F8");
+    if (!UseSerialPort(serial->port)) Stop("at serial-port= there is nothing");
+  }
   ImageMain(boot_information);
 }
 

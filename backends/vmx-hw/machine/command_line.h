@@ -28,6 +28,15 @@ class CommandLine {
 // The decimal digits, and nothing else, as a number of 32 bits.
 std::optional<uint32_t> ParseNumber(std::string_view digits);
 
+// Every image understands "serial-port=0xPORT": the I/O port of the UART that it writes to. Nothing
+// if the command line has no such word; `is_wrong` if what it says is no I/O port.
+struct SerialPortOption {
+  uint16_t port = 0;
+  bool is_wrong = false;
+};
+std::optional<SerialPortOption> FindSerialPort(std::string_view command_line);
+inline constexpr std::string_view kSerialPortOption = "serial-port";
+
 }  // namespace nvmx::metal
 
 #endif  // NVMX_BACKENDS_VMX_HW_MACHINE_COMMAND_LINE_H_

@@ -9,13 +9,13 @@
 namespace nvmx::metal {
 namespace {
 
-// The registers of a 16550 UART.
-constexpr uint16_t kCom1 = 0x3F8;
-constexpr uint16_t kInterruptEnable = kCom1 + 1;
-constexpr uint16_t kFifoControl = kCom1 + 2;
-constexpr uint16_t kLineControl = kCom1 + 3;
-constexpr uint16_t kModemControl = kCom1 + 4;
-constexpr uint16_t kLineStatus = kCom1 + 5;
+// The registers of a 16550 UART, from its first port on.
+constexpr uint16_t kData = 0;
+constexpr uint16_t kInterruptEnable = 1;
+constexpr uint16_t kFifoControl = 2;
+constexpr uint16_t kLineControl = 3;
+constexpr uint16_t kModemControl = 4;
+constexpr uint16_t kLineStatus = 5;
 constexpr uint8_t kDivisorLatchAccess = 0x80;
 constexpr uint8_t k8BitsNoParity = 0x03;
 constexpr uint8_t kFifosOnAndEmpty = 0x07;
@@ -32,7 +32,7 @@ constexpr size_t kRows = 25;
 constexpr uint16_t kGreyOnBlack = 0x0700;
 
 constinit bool started = false;
-constinit bool has_serial = false;
+constinit uint16_t serial_port = 0;  // 0: there is none
 constinit size_t row = 0;
 constinit size_t column = 0;
 
@@ -57,25 +57,30 @@ void PutOnScreen(char character) {
 }
 
 void SendByte(char character) {
-  for (int look = 0; look < kMostLooks && (In8(kLineStatus) & kTransmitterEmpty) == 0; ++look) {
+  for (int look = 0; look < kMostLooks && (In8(serial_port + kLineStatus) & kTransmitterEmpty) == 0;
+       ++look) {
     Pause();
   }
-  Out8(kCom1, static_cast<uint8_t>(character));
+  Out8(serial_port + kData, static_cast<uint8_t>(character));
 }
 
 }  // namespace
 
+bool UseSerialPort(uint16_t port) {
+  if (In8(port + kLineStatus) == kNothingThere) return false;
+  serial_port = port;
+  Out8(port + kInterruptEnable, 0);
+  Out8(port + kLineControl, kDivisorLatchAccess);
+  Out8(port + kData, 1);  // divisor 1: 115200 baud
+  Out8(port + kInterruptEnable, 0);
+  Out8(port + kLineControl, k8BitsNoParity);
+  Out8(port + kFifoControl, kFifosOnAndEmpty);
+  Out8(port + kModemControl, kReadyAndRequestToSend);
+  return true;
+}
+
 void StartConsole() {
-  has_serial = In8(kLineStatus) != kNothingThere;
-  if (has_serial) {
-    Out8(kInterruptEnable, 0);
-    Out8(kLineControl, kDivisorLatchAccess);
-    Out8(kCom1, 1);  // divisor 1: 115200 baud
-    Out8(kCom1 + 1, 0);
-    Out8(kLineControl, k8BitsNoParity);
-    Out8(kFifoControl, kFifosOnAndEmpty);
-    Out8(kModemControl, kReadyAndRequestToSend);
-  }
+  UseSerialPort(kCom1);
   for (size_t r = 0; r < kRows; ++r) {
     for (size_t c = 0; c < kColumns; ++c) Cell(r, c) = kGreyOnBlack | ' ';
   }
@@ -84,7 +89,7 @@ void StartConsole() {
 }
 
 void WriteSerial(std::string_view text) {
-  if (!started || !has_serial) return;
+  if (!started || serial_port == 0) return;
   for (char c : text) {
     if (c == '\n') SendByte('\r');
     SendByte(c);

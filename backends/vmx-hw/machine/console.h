@@ -2,21 +2,26 @@
 #ifndef NVMX_BACKENDS_VMX_HW_MACHINE_CONSOLE_H_
 #define NVMX_BACKENDS_VMX_HW_MACHINE_CONSOLE_H_
 
+#include <cstdint>
 #include <string_view>
 
 #include "backends/vmx-hw/machine/text.h"
 
 namespace nvmx::metal {
 
-// COM1 (115200 8N1) and the text screen at B8000H. Nothing here takes a lock: two CPUs that write
-// at the same time mix their characters, and who must not, takes a lock around it. May be called in
-// NMI context.
+// A serial line (115200 8N1), and the text screen at B8000H. Nothing here takes a lock: two CPUs
+// that write at the same time mix their characters, and who must not, takes a lock around it. May
+// be called in NMI context.
 
 // Sets up COM1 and clears the screen. A write before does nothing.
 void StartConsole();
+inline constexpr uint16_t kCom1 = 0x3F8;
+// The serial line is that of the 16550 UART at this I/O port from now on; false, and nothing
+// changes, if nothing answers there.
+bool UseSerialPort(uint16_t port);
 // To both; "\n" ends a line.
 void Write(std::string_view text);
-// To COM1 alone, for logs that nobody reads on a screen.
+// To the serial line alone, for logs that nobody reads on a screen.
 void WriteSerial(std::string_view text);
 inline void Write(const Text& text) { Write(text.view()); }
 inline void WriteSerial(const Text& text) { WriteSerial(text.view()); }
