@@ -47,7 +47,8 @@ good() {
   local name=$1 cpus=$2 cpu
   for ((cpu = 0; cpu < cpus; ++cpu)); do
     printf '%s\n' "processor	: $cpu" 'vendor_id	: GenuineIntel' 'model name	: Intel(R) Core(TM) i7-6700K' \
-      'flags		: fpu lm vmx x2apic pdpe1gb' ''
+      'flags		: fpu lm vmx x2apic pdpe1gb' \
+      'address sizes	: 39 bits physical, 48 bits virtual' ''
     good_msrs | put "$name/dev/cpu/$cpu/msr"
   done | put "$name/proc/cpuinfo"
   printf '%s\n' '00001000-0009fbff : System RAM' '  01000000-01ffffff : Kernel code' '100000000-43fffffff : System RAM' |
@@ -153,5 +154,14 @@ expect not-there 2 'there is no file .*not-there/proc/cpuinfo'
 scripts/preflight --root "$machines/good" --capture "$machines/captured" || fail "it cannot be captured"
 diff <(scripts/preflight --root "$machines/good") <(scripts/preflight --root "$machines/captured") >&2 ||
   fail "captured, the machine is another one"
+
+# Its profile is the one that the simulator has, but for the processor's name and zeros in front.
+profile() {
+  sed '/^processor:/d; s/0x0*/0x/' "$1"
+}
+diff <(profile <(scripts/preflight --root "$machines/good" --profile)) <(profile backends/sim/profiles/skylake-i7-6700k.yaml) >&2 ||
+  fail "the profile is another one"
+message=$(scripts/preflight --root "$machines/no-vmx" --profile 2>&1)
+[[ $? == 2 && $message == *'no VMX to make a profile of' ]] || fail "a profile without VMX: $message"
 
 exit "$failed"
