@@ -15,6 +15,7 @@
 #include "backends/vmx-hw/machine/text.h"
 #include "backends/vmx-hw/machine/traps.h"
 #include "lhv/image/machine_run.h"
+#include "lhv/layout.h"
 
 namespace nvmx::metal {
 namespace {
@@ -41,6 +42,25 @@ Options ReadOptions(std::string_view text) {
   return options;
 }
 
+// Guest programs use it where it is (lhv/layout.h), whatever the firmware keeps there.
+void CheckMemory(const MemoryMap& memory, uint32_t cpus) {
+  const AddressRange used[] = {
+      {lhv::WindowOf(0), lhv::WindowOf(cpus)},
+      {lhv::kL1CodeBase, lhv::CodeOf(cpus, lhv::kL1CodeBase)},
+      {lhv::kL2CodeBase, lhv::CodeOf(cpus, lhv::kL2CodeBase)},
+      {lhv::kL1HandlerBase, lhv::HandlersOf(cpus, lhv::kL1HandlerBase)},
+      {lhv::kL1BareHandlerBase, lhv::HandlersOf(cpus, lhv::kL1BareHandlerBase)},
+      {lhv::kL2HandlerBase, lhv::HandlersOf(cpus, lhv::kL2HandlerBase)},
+      {lhv::kL2BareHandlerBase, lhv::HandlersOf(cpus, lhv::kL2BareHandlerBase)},
+  };
+  for (const AddressRange& range : used) {
+    if (memory.IsRam(range)) continue;
+    Write(Text() << "lhv: not all of " << Hex{range.begin} << " - " << Hex{range.end}
+                 << " is RAM\n");
+    Stop("guest programs for so many CPUs need other memory than this machine has");
+  }
+}
+
 void RunOther() { lhv::TakePart(ThisCpu().index); }
 
 bool HasVmx() {
@@ -62,6 +82,7 @@ void ImageMain(BootInformation& information) {
   // NMIs that come when no program runs any more are nobody's.
   SetTrapHandler(kNmi, [](TrapFrame&) {});
   const StartedCpus started = StartOtherCpus(information, options.cpus, &RunOther);
+  CheckMemory(information.memory, started.running);
   lhv::PrepareMachine(started.running);
   WriteSerial(Text() << "@image cpus " << started.running << "\n");
   lhv::RunPack(std::span(pack).first(bytes), options.first);
