@@ -113,7 +113,7 @@ Bench::Bench(const lhv::GuestProgram& setup)
                              nested_->bus(),
                              sim::SimulatedCapabilities(),
                              {.ticks_per_instruction = sim::kTicksPerInstruction}},
-      sim::NestedCpu::L0Parts{*system_, *l0_memory_, *bus_, *sim::FindVariant("correct"), false});
+      sim::NestedCpu::L0Parts{*system_, *l0_memory_, *bus_, *FindVariant("correct"), false});
   native_->cpu = native_cpu_.get();
   nested_->cpu = nested_cpu_.get();
   RememberSetup();

@@ -73,7 +73,7 @@ int RunCompare(const std::vector<std::string>& arguments) {
     const auto cpus = static_cast<uint32_t>(program->cpus.size());
     std::unique_ptr<sim::Comparer>& comparer = comparers[cpus];
     if (!comparer)
-      comparer = std::make_unique<sim::Comparer>(cpus, *sim::FindVariant("correct"), *hardware);
+      comparer = std::make_unique<sim::Comparer>(cpus, *FindVariant("correct"), *hardware);
     comparer->Compare(*program, comparison);
     const std::vector<std::string> missing = sim::MissingCapabilities(*program, all, offered);
     if (!missing.empty() && !comparison.IsDefect()) {

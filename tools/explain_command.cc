@@ -25,7 +25,7 @@ int RunExplain(const std::vector<std::string>& arguments) {
   if (program == nullptr) return RunReplay(arguments);
   absl::StatusOr<Capabilities> hardware = HardwareFromFlags();
   if (!hardware.ok()) return Complain(std::string(hardware.status().message()));
-  sim::Comparer comparer(static_cast<uint32_t>(program->cpus.size()), *sim::FindVariant("correct"),
+  sim::Comparer comparer(static_cast<uint32_t>(program->cpus.size()), *FindVariant("correct"),
                          *hardware);
   sim::Comparison comparison;
   comparer.Compare(*program, comparison);

@@ -55,7 +55,7 @@ void PrintFinding(const sim::CampaignOptions& campaign, const sim::ProgramFindin
   if (shrink) {
     program = sim::SmallestWithSignature(program, finding.signature, campaign.hardware);
   }
-  sim::Comparer comparer(1, *sim::FindVariant("correct"), campaign.hardware);
+  sim::Comparer comparer(1, *FindVariant("correct"), campaign.hardware);
   sim::Comparison comparison;
   comparer.Compare(program, comparison);
   absl::PrintF("\n%d programs differ like --seed %d --first %d\n  %s\n%s", finding.count,

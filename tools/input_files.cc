@@ -16,7 +16,7 @@
 #include "backends/sim/program/program_files.h"
 #include "backends/sim/program/program_yaml.h"
 #include "backends/sim/replay/replay.h"
-#include "backends/sim/variants/variant.h"
+#include "backends/variants/variant.h"
 #include "fuzz/input.h"
 #include "fuzz/schedule_input.h"
 #include "lhv/binary_program.h"
@@ -65,7 +65,7 @@ absl::StatusOr<lhv::GuestProgram> DecodeInput(const std::string& path, fuzz::Inp
 
 absl::StatusOr<sim::Schedule> DecodeSchedule(const std::string& path, const std::string& text) {
   const std::string variant = absl::GetFlag(FLAGS_variant);
-  if (!variant.empty() && sim::FindVariant(variant) == nullptr) {
+  if (!variant.empty() && FindVariant(variant) == nullptr) {
     return absl::InvalidArgumentError(
         absl::StrCat("--variant ", variant, ": there is none of that name"));
   }

@@ -188,7 +188,7 @@ absl::StatusOr<std::string> ReplayReport(const sim::Scenario& scenario,
                                          const sim::Schedule& schedule,
                                          const sim::ReplayResult& result) {
   const sim::Machine& machine = *result.machine;
-  const sim::Variant& variant = *sim::FindVariant(scenario.variant);
+  const Variant& variant = *FindVariant(scenario.variant);
   std::string text = absl::StrCat(
       "scenario  ", scenario.name, ": ", scenario.summary, "\nvariant   ", variant.name, ": ",
       variant.summary, "\nschedule  ", sim::ToString(schedule), "\nsteps     ", machine.steps(),

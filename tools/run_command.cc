@@ -11,7 +11,7 @@
 #include "backends/sim/program/difference_text.h"
 #include "backends/sim/program/native_machine.h"
 #include "backends/sim/program/nested_machine.h"
-#include "backends/sim/variants/variant.h"
+#include "backends/variants/variant.h"
 #include "tools/command_line.h"
 #include "tools/commands.h"
 #include "tools/input_files.h"
@@ -44,7 +44,7 @@ absl::StatusOr<std::unique_ptr<sim::ProgramMachine>> MakeMachine(uint32_t cpus,
         absl::StrCat("--machine: \"", machine, "\" is none; there are sim-native and sim-nested"));
   }
   if (evict) return absl::InvalidArgumentError("--evict-translations: only with sim-native");
-  const sim::Variant* found = sim::FindVariant(variant.empty() ? "correct" : variant);
+  const Variant* found = FindVariant(variant.empty() ? "correct" : variant);
   if (found == nullptr) {
     return absl::InvalidArgumentError(absl::StrCat("--variant: there is no \"", variant, "\""));
   }

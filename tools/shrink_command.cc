@@ -59,7 +59,7 @@ size_t CountOperations(const lhv::GuestProgram& program) {
 absl::StatusOr<Input> ShrinkProgram(const lhv::GuestProgram& program) {
   absl::StatusOr<Capabilities> hardware = HardwareFromFlags();
   if (!hardware.ok()) return hardware.status();
-  sim::Comparer comparer(static_cast<uint32_t>(program.cpus.size()), *sim::FindVariant("correct"),
+  sim::Comparer comparer(static_cast<uint32_t>(program.cpus.size()), *FindVariant("correct"),
                          *hardware);
   sim::Comparison comparison;
   comparer.Compare(program, comparison);

@@ -40,8 +40,8 @@ class ReflectableExit {
 
  private:
   friend std::optional<ReflectableExit> SettleExit(Vcpu& vcpu, RawExit raw);
-  // Defined only in the simulator, which replays orders that were wrong; the core never defines or
-  // names it elsewhere.
+  // Defined only where orders that were wrong are kept to be replayed (backends/variants); the core
+  // never defines or names it elsewhere.
   friend class HistoricalExitOrder;
   explicit ReflectableExit(uint32_t reason) : reason_(reason) {}
   uint32_t reason_;

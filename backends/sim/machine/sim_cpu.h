@@ -15,7 +15,7 @@
 #include "backends/sim/machine/point.h"
 #include "backends/sim/machine/processor.h"
 #include "backends/sim/machine/trace.h"
-#include "backends/sim/variants/variant.h"
+#include "backends/variants/variant.h"
 #include "core/nested/embedder.h"
 #include "core/nested/vcpu.h"
 #include "lhv/assembled.h"

@@ -11,7 +11,7 @@
 #include "backends/sim/machine/fiber.h"
 #include "backends/sim/machine/l0_memory.h"
 #include "backends/sim/program/program_cpu.h"
-#include "backends/sim/variants/variant.h"
+#include "backends/variants/variant.h"
 #include "core/nested/embedder.h"
 #include "core/nested/vcpu.h"
 #include "core/smp/system.h"

@@ -12,7 +12,7 @@
 
 #include "absl/status/statusor.h"
 #include "backends/sim/machine/machine.h"
-#include "backends/sim/variants/variant.h"
+#include "backends/variants/variant.h"
 #include "core/vmx/vmcs_field.h"
 #include "gtest/gtest.h"
 #include "lhv/assembler.h"

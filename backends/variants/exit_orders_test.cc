@@ -1,11 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "backends/sim/variants/variant.h"
+#include "backends/variants/variant.h"
 #include "core/smp/system.h"
 #include "core/testing/fake_vcpu.h"
 #include "core/vmx/controls.h"
 #include "gtest/gtest.h"
 
-namespace nvmx::sim {
+namespace nvmx {
 namespace {
 
 // The cell of the pending NMIs also says that EPT01 may have changed.
@@ -26,4 +26,4 @@ TEST(SwallowedWindowTest, OnlyAnNmiAsksForTheWindow) {
 }
 
 }  // namespace
-}  // namespace nvmx::sim
+}  // namespace nvmx

@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "backends/sim/variants/exit_orders.h"
-#include "backends/sim/variants/quiesce_orders.h"
-#include "backends/sim/variants/variant.h"
+#include "backends/variants/exit_orders.h"
+#include "backends/variants/quiesce_orders.h"
+#include "backends/variants/variant.h"
 
-namespace nvmx::sim {
+namespace nvmx {
 namespace {
 
 constexpr OrderedQuiesce kOrderedQuiesce;
@@ -59,4 +59,4 @@ const Variant* FindVariant(std::string_view name) {
   return nullptr;
 }
 
-}  // namespace nvmx::sim
+}  // namespace nvmx

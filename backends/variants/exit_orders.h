@@ -1,10 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
-#ifndef NVMX_BACKENDS_SIM_VARIANTS_EXIT_ORDERS_H_
-#define NVMX_BACKENDS_SIM_VARIANTS_EXIT_ORDERS_H_
+#ifndef NVMX_BACKENDS_VARIANTS_EXIT_ORDERS_H_
+#define NVMX_BACKENDS_VARIANTS_EXIT_ORDERS_H_
 
 #include "core/nested/choreography.h"
 
-namespace nvmx::sim {
+namespace nvmx {
 
 // Historical ways to handle VM exits, in the order in which a hypervisor under repair had them.
 
@@ -55,6 +55,6 @@ class SwallowedWindow final : public Choreography {
   void HandleNmiWindow(Vcpu& vcpu) const override;
 };
 
-}  // namespace nvmx::sim
+}  // namespace nvmx
 
-#endif  // NVMX_BACKENDS_SIM_VARIANTS_EXIT_ORDERS_H_
+#endif  // NVMX_BACKENDS_VARIANTS_EXIT_ORDERS_H_

@@ -1,12 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
-#ifndef NVMX_BACKENDS_SIM_VARIANTS_QUIESCE_ORDERS_H_
-#define NVMX_BACKENDS_SIM_VARIANTS_QUIESCE_ORDERS_H_
+#ifndef NVMX_BACKENDS_VARIANTS_QUIESCE_ORDERS_H_
+#define NVMX_BACKENDS_VARIANTS_QUIESCE_ORDERS_H_
 
 #include <cstdint>
 
 #include "core/smp/quiesce.h"
 
-namespace nvmx::sim {
+namespace nvmx {
 
 // Historical orders of the quiesce protocol; each breaks one of the three rules that
 // QuiesceProtocol states.
@@ -38,6 +38,6 @@ class PrintInNmiContext final : public QuiesceProtocol {
   bool AcknowledgeIfRequested(SmpContext& context) const override;
 };
 
-}  // namespace nvmx::sim
+}  // namespace nvmx
 
-#endif  // NVMX_BACKENDS_SIM_VARIANTS_QUIESCE_ORDERS_H_
+#endif  // NVMX_BACKENDS_VARIANTS_QUIESCE_ORDERS_H_

@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "backends/sim/variants/exit_orders.h"
+#include "backends/variants/exit_orders.h"
 
 #include <utility>
 
-#include "backends/sim/variants/historical_exit_order.h"
+#include "backends/variants/historical_exit_order.h"
 #include "core/nested/guest_nmi.h"
 #include "core/nested/nested_exit.h"
 #include "core/smp/console.h"
@@ -11,7 +11,7 @@
 #include "core/smp/system.h"
 #include "core/vmx/interruption_info.h"
 
-namespace nvmx::sim {
+namespace nvmx {
 namespace {
 
 [[noreturn]] void Halt(Vcpu& vcpu) {
@@ -86,4 +86,4 @@ void SwallowedWindow::HandleNmiWindow(Vcpu& vcpu) const {
   InjectNmi(vcpu);
 }
 
-}  // namespace nvmx::sim
+}  // namespace nvmx

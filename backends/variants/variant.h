@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-#ifndef NVMX_BACKENDS_SIM_VARIANTS_VARIANT_H_
-#define NVMX_BACKENDS_SIM_VARIANTS_VARIANT_H_
+#ifndef NVMX_BACKENDS_VARIANTS_VARIANT_H_
+#define NVMX_BACKENDS_VARIANTS_VARIANT_H_
 
 #include <span>
 #include <string_view>
@@ -8,7 +8,7 @@
 #include "core/nested/choreography.h"
 #include "core/smp/quiesce.h"
 
-namespace nvmx::sim {
+namespace nvmx {
 
 // The core with one of its orders replaced. "correct" replaces nothing.
 struct Variant {
@@ -22,6 +22,6 @@ std::span<const Variant> AllVariants();
 // nullptr if there is none of that name.
 const Variant* FindVariant(std::string_view name);
 
-}  // namespace nvmx::sim
+}  // namespace nvmx
 
-#endif  // NVMX_BACKENDS_SIM_VARIANTS_VARIANT_H_
+#endif  // NVMX_BACKENDS_VARIANTS_VARIANT_H_

@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "backends/sim/variants/quiesce_orders.h"
+#include "backends/variants/quiesce_orders.h"
 
 #include "core/smp/console.h"
 
-namespace nvmx::sim {
+namespace nvmx {
 
 uint64_t NoPrintLock::Begin(SmpContext& context) const {
   context.system.quiesce.lock.Acquire(context.cpu);
@@ -42,4 +42,4 @@ bool PrintInNmiContext::AcknowledgeIfRequested(SmpContext& context) const {
   return QuiesceProtocol::AcknowledgeIfRequested(context);
 }
 
-}  // namespace nvmx::sim
+}  // namespace nvmx
