@@ -35,6 +35,7 @@ HostPages PagesAt(const L0Layout& layout, uint64_t offset, size_t count) {
 L0Cpu::L0Cpu(const L0Shared& shared, CpuIndex index)
     : shared_(shared),
       index_(index),
+      status_(shared.watchdog.status(index)),
       vcpu_{
           ports(),
           shared.system,
@@ -86,6 +87,7 @@ void L0Cpu::Run() {
     if (ReadCr2() != state_.cr2) WriteCr2(state_.cr2);
     NoteNmiBlockingBeforeEntry();
     bool& launched = launched_[static_cast<size_t>(current_)];
+    status_.Enter(current_);
     switch (EnterGuest(state_.registers.data(), launched ? 1 : 0, &nmi_mark_)) {
       case kVmfail:
         FailEntry("VMfail");
@@ -100,6 +102,7 @@ void L0Cpu::Run() {
     // An NMI that comes from here on may come behind the last look.
     nmi_mark_ = 0;
     asm volatile("" : : : "memory");
+    NoteExit();
     DropBlockingBySmi();
     SettleNmiBlockingAfterExit();
     const VmcsRole from = current_;
@@ -107,6 +110,9 @@ void L0Cpu::Run() {
     if (state_.in_vmx_abort != 0) StayInVmxAbort();
     if (from == VmcsRole::kVmcs01) ReportShutdown();
     CheckEntered();
+    if (shared_.log.records() && shared_.system.quiesce.initiator.Peek() == 0) {
+      shared_.log.WriteSome();
+    }
   }
 }
 
@@ -141,6 +147,13 @@ void L0Cpu::SettleNmiBlockingAfterExit() {
   }
 }
 
+// Only notes: whoever settles the exit reads its reason for himself.
+void L0Cpu::NoteExit() {
+  if (!shared_.watchdog.watches()) return;
+  const uint64_t reason = Read(VmcsField::kExitReason);
+  status_.Exit(current_, static_cast<uint32_t>(reason), IsNmiExit(*this));
+}
+
 void L0Cpu::LookAgainAtPendingNmis() {
   nmi_mark_ = 0;
   asm volatile("" : : : "memory");
@@ -150,7 +163,9 @@ void L0Cpu::LookAgainAtPendingNmis() {
 
 void L0Cpu::TakeNmiInRoot(TrapFrame& frame) {
   nmi_mark_ = 1;
+  status_.BeginNmi();
   HandleHostNmi(vcpu_);
+  status_.EndNmi();
   if (frame.rip >= reinterpret_cast<uintptr_t>(enter_guest_begin) &&
       frame.rip < reinterpret_cast<uintptr_t>(enter_guest_end)) {
     frame.rip = reinterpret_cast<uintptr_t>(&EnterGuestAgain);

@@ -11,6 +11,8 @@
 #include "backends/vmx-hw/l0/ept01.h"
 #include "backends/vmx-hw/l0/l0_layout.h"
 #include "backends/vmx-hw/l0/nmi_blocking.h"
+#include "backends/vmx-hw/l0/l0_log.h"
+#include "backends/vmx-hw/l0/watchdog.h"
 #include "backends/vmx-hw/machine/memory_map.h"
 #include "backends/vmx-hw/machine/traps.h"
 #include "core/nested/choreography.h"
@@ -29,7 +31,8 @@ struct L0Shared {
   const MemoryMap& l1_memory;  // without L0's
   const QuiesceProtocol& quiesce;
   const Choreography& choreography;
-  bool log_events;
+  L0Log& log;
+  Watchdog& watchdog;
 };
 
 // Where L1's boot CPU begins, in 32-bit protected mode as the Multiboot Specification says.
@@ -73,6 +76,11 @@ class L0Cpu final : private Cpu,
   // An exit that cannot be: hardware refuses the guest state that it was entered with.
   void CheckEntered();
   void ReportShutdown();
+  // For the watchdog: where this CPU is.
+  void NoteExit();
+  void WaitFor(const SpinCondition& condition);
+  // This CPU has waited too long.
+  [[noreturn]] void EndHungRun();
 
   // Cpu
   CpuIndex Index() const override { return index_; }
@@ -110,7 +118,7 @@ class L0Cpu final : private Cpu,
   uint64_t ReadTsc() override;
   // Trace
   void Record(TraceKind kind, uint64_t first, uint64_t second) override {
-    if (shared_.log_events || IsForL0(kind)) Take(kind, first, second);
+    if (shared_.log.records() || IsForL0(kind)) Take(kind, first, second);
   }
   // Events that are more than lines of a log.
   static bool IsForL0(TraceKind kind) {
@@ -129,6 +137,7 @@ class L0Cpu final : private Cpu,
 
   const L0Shared& shared_;
   const CpuIndex index_;
+  CpuStatus& status_;
   Capabilities hardware_{};
   VcpuState state_{};
   CpuCells cells_;

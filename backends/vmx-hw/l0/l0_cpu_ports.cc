@@ -67,6 +67,7 @@ void L0Cpu::UnblockNmi() {
       : [scratch] "=&r"(scratch)
       : [data] "i"(kDataSelector), [code] "i"(kCodeSelector)
       : "memory", "cc");
+  status_.NmisUnblocked();
 }
 
 void L0Cpu::Invalidate(const Invalidation& i) {
@@ -121,7 +122,27 @@ void L0Cpu::WriteXcr0(uint64_t value) {
 }
 
 void L0Cpu::SpinUntil(const SpinCondition& condition) {
-  while (!condition.Holds()) Pause();
+  if (!condition.Holds()) WaitFor(condition);
+}
+
+[[gnu::noinline]] void L0Cpu::WaitFor(const SpinCondition& condition) {
+  const uint64_t since = metal::ReadTsc();
+  status_.BeginWait(condition, since);
+  while (!condition.Holds()) {
+    Pause();
+    if (shared_.watchdog.IsTooLong(since, metal::ReadTsc())) EndHungRun();
+  }
+  status_.EndWait();
+}
+
+void L0Cpu::EndHungRun() {
+  // What has reported ends the run for all.
+  if (!shared_.watchdog.BeginReport()) {
+    for (;;) Pause();
+  }
+  shared_.watchdog.Report(shared_.system, index_, metal::ReadTsc(),
+                          [](const Text& line) { metal::Write(line); });
+  PowerOff(EndStatus::kHung);
 }
 
 // --- Vmcs
@@ -212,9 +233,7 @@ void L0Cpu::Take(TraceKind kind, uint64_t first, uint64_t second) {
     default:
       break;
   }
-  if (!shared_.log_events) return;
-  metal::Write(Text() << "L0: CPU " << index_ << ": event " << static_cast<uint32_t>(kind) << ", "
-                      << Hex{first} << ", " << Hex{second} << "\n");
+  shared_.log.Record(index_, {metal::ReadTsc(), kind, first, second});
 }
 
 }  // namespace nvmx::metal

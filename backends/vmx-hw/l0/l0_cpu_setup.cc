@@ -49,7 +49,7 @@ void L0Cpu::EnterVmxOperation(const Capabilities& hardware, const MtrrSettings& 
   const uint64_t vmxon_region = shared_.layout.VmxOffset(index_);
   WriteRevision(shared_.layout.At<void>(vmxon_region), hardware);
   if (!Vmxon(shared_.layout.PhysicalOf(vmxon_region))) {
-    metal::Write(Text() << "CPU " << index_ << ": ");
+    metal::Write(Text() << "L0: CPU " << index_ << ":\n");
     Stop("VMXON fails; is another hypervisor active?");
   }
   if (hardware.SupportsSecondary(Secondary::kVmcsShadowing)) InitializeVmcs(VmcsRole::kShadow);

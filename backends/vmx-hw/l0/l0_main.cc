@@ -13,14 +13,17 @@
 #include "backends/vmx-hw/l0/hardware.h"
 #include "backends/vmx-hw/l0/l0_cpu.h"
 #include "backends/vmx-hw/l0/l0_layout.h"
+#include "backends/vmx-hw/l0/l0_log.h"
 #include "backends/vmx-hw/l0/l1_loader.h"
 #include "backends/vmx-hw/l0/options.h"
 #include "backends/vmx-hw/l0/requirements.h"
+#include "backends/vmx-hw/l0/watchdog.h"
 #include "backends/vmx-hw/machine/acpi.h"
 #include "backends/vmx-hw/machine/console.h"
 #include "backends/vmx-hw/machine/cpu_instructions.h"
 #include "backends/vmx-hw/machine/cpus.h"
 #include "backends/vmx-hw/machine/image_main.h"
+#include "backends/vmx-hw/machine/local_apic.h"
 #include "backends/vmx-hw/machine/power.h"
 #include "backends/vmx-hw/machine/smp.h"
 #include "core/x86/msr.h"
@@ -35,6 +38,7 @@ namespace {
 
 constexpr uint8_t kNmi = 2;
 constexpr uint64_t k4GBytes = uint64_t{1} << 32;
+static_assert(kMostCpus <= L0Log::kMostCpus && kMostCpus <= Watchdog::kMostCpus);
 
 template <typename T>
 struct Storage {
@@ -50,8 +54,8 @@ constinit Storage<System> system_storage{};
 constinit Storage<Ept01> ept01_storage{};
 constinit Storage<L0Shared> shared_storage{};
 constinit std::array<Storage<L0Cpu>, kMostCpus> cpu_storage{};
-constinit OrderedQuiesce quiesce;
-constinit OrderedChoreography choreography;
+constinit L0Log event_log;
+constinit Watchdog watchdog;
 constinit MemoryMap l1_memory;
 constinit Capabilities hardware;
 constinit MtrrSettings memory_types;
@@ -84,11 +88,18 @@ void RunOtherCpu() {
   cpu.Run();
 }
 
+void ListVariants() {
+  for (const Variant& variant : AllVariants()) {
+    Write(Text() << "  variant=" << variant.name << ": " << variant.summary << "\n");
+  }
+}
+
 Options CheckOptions(const BootInformation& information) {
   const ParsedOptions parsed = ParseOptions(information.command_line.view(), kMostCpus);
   if (!parsed.bad_word.empty()) {
     Write(Text() << "nvmx: \"" << parsed.bad_word << "\" on the command line: " << parsed.why
                  << "\n");
+    if (parsed.is_unknown_variant) ListVariants();
     Stop("the command line is wrong");
   }
   if (information.module_count == 0) Stop("there is no boot module: the first one is L1");
@@ -169,15 +180,34 @@ void LeaveAcpiRootForL1(const BootInformation& information) {
   std::memcpy(AtPhysical(kEbdaSegmentAddress), &ebda.segment, sizeof ebda.segment);
 }
 
-void MakeShared(L0Layout& layout, uint32_t cpus, bool has_1gbyte_pages, bool log_events) {
-  System& system = system_storage.Make(cpus, log_events);
+uint64_t MeasureTicksPerSecond() {
+  constexpr uint32_t kMicroseconds = 20000;
+  const uint64_t before = ReadTsc();
+  DelayMicroseconds(kMicroseconds);
+  return (ReadTsc() - before) * (1000000 / kMicroseconds);
+}
+
+void StartLogAndWatchdog(uint32_t cpus, const Options& options) {
+  event_log.Start(options.log, cpus, [](const Text& line) { Write(line); });
+  SetLastWords([] { event_log.WriteRest(); });
+  if (options.variant != FindVariant("correct")) {
+    Write(Text() << "nvmx: variant " << options.variant->name << ": " << options.variant->summary
+                 << "\n");
+  }
+  if (options.watchdog_seconds == 0) return;
+  const uint64_t ticks = MeasureTicksPerSecond();
+  watchdog.Start(options.watchdog_seconds * ticks, ticks, options.variant->name);
+}
+
+void MakeShared(L0Layout& layout, uint32_t cpus, bool has_1gbyte_pages, const Variant& variant) {
+  System& system = system_storage.Make(cpus, event_log.records());
   std::memcpy(system.ept01_memory_types.bytes().data(), &memory_types, sizeof memory_types);
   const HostPages pages{{layout.At<HostPage>(layout.Ept01Offset()), layout.ept01_pages()},
                         PhysicalAddress{layout.PhysicalOf(layout.Ept01Offset())}};
   Ept01& ept01 = ept01_storage.Make(pages, layout.physical(), has_1gbyte_pages);
   ept01.Fill(memory_types);
-  shared = new (shared_storage.bytes.data())
-      L0Shared{layout, system, ept01, l1_memory, quiesce, choreography, log_events};
+  shared = new (shared_storage.bytes.data()) L0Shared{
+      layout, system, ept01, l1_memory, variant.quiesce, variant.choreography, event_log, watchdog};
 }
 
 }  // namespace
@@ -189,7 +219,8 @@ void ImageMain(BootInformation& information) {
   const uint32_t cpus = CountCpus(options, information);
   const bool has_1gbyte_pages = (hardware.ept_vpid_cap & EptVpidCap::k1GByteMapping) != 0;
   L0Layout& layout = TakeMemory(information, cpus, has_1gbyte_pages);
-  MakeShared(layout, cpus, has_1gbyte_pages, options.log_events);
+  StartLogAndWatchdog(cpus, options);
+  MakeShared(layout, cpus, has_1gbyte_pages, *options.variant);
   LeaveAcpiRootForL1(information);
   const L1Start start = LoadL1(information, l1_memory);
   SetTrapHandler(kNmi, &TakeNmi);

@@ -6,6 +6,21 @@
 namespace nvmx::metal {
 namespace {
 
+constexpr uint32_t kMostSeconds = 3600;
+
+std::string_view ApplyLog(std::string_view value, Options& options) {
+  constexpr struct {
+    std::string_view name;
+    LogMode mode;
+  } kModes[] = {{"serial", LogMode::kSerial}, {"ring", LogMode::kRing}, {"none", LogMode::kNone}};
+  for (const auto& row : kModes) {
+    if (value != row.name) continue;
+    options.log = row.mode;
+    return {};
+  }
+  return "log= takes serial, ring or none";
+}
+
 // Why the word cannot be, or empty.
 std::string_view Apply(const CommandLine::Word& word, uint32_t most_cpus, Options& options) {
   if (word.name == "cpus") {
@@ -14,13 +29,22 @@ std::string_view Apply(const CommandLine::Word& word, uint32_t most_cpus, Option
     options.cpus = *number;
     return {};
   }
-  if (word.name == "log") {
-    if (word.value != "serial" && word.value != "none") return "log= takes serial or none";
-    options.log_events = word.value == "serial";
+  if (word.name == "log") return ApplyLog(word.value, options);
+  if (word.name == "watchdog") {
+    const auto seconds = ParseNumber(word.value);
+    if (!seconds || *seconds == 0 || *seconds > kMostSeconds) {
+      return "watchdog= takes 1 to 3600 seconds";
+    }
+    options.watchdog_seconds = *seconds;
     return {};
   }
   if (word.name == kSerialPortOption) return {};  // every image has it
-  return "there are cpus=N, log=serial|none and serial-port=0xPORT";
+  if (word.name == "variant") {
+    options.variant = FindVariant(word.value);
+    return options.variant == nullptr ? "there is no such variant" : std::string_view();
+  }
+  return "there are cpus=N, log=serial|ring|none, watchdog=SECONDS, "
+         "variant=NAME and serial-port=0xPORT";
 }
 
 }  // namespace
@@ -33,6 +57,7 @@ ParsedOptions ParseOptions(std::string_view command_line, uint32_t most_cpus) {
     if (why.empty()) continue;
     parsed.bad_word = word->name;
     parsed.why = why;
+    parsed.is_unknown_variant = parsed.options.variant == nullptr;
     return parsed;
   }
   return parsed;

@@ -7,13 +7,21 @@
 #include <cstdint>
 #include <string_view>
 
+#include "backends/variants/variant.h"
+#include "backends/vmx-hw/l0/l0_log.h"
+
 namespace nvmx::metal {
 
 struct Options {
   // cpus=N: how many CPUs L0 takes and L1 has, the one that booted included. 0: all.
   uint32_t cpus = 0;
-  // log=serial: events of L0 on the console as they happen. log=none: only what is wrong.
-  bool log_events = false;
+  // log=serial: events of L0 on the console as they happen. log=ring: they are kept in memory and
+  // written later. log=none: only what is wrong.
+  LogMode log = LogMode::kNone;
+  // watchdog=N: seconds that a CPU may wait in L0 for others. 0: for ever.
+  uint32_t watchdog_seconds = 0;
+  // variant=NAME: one order of the core replaced by a historical one.
+  const Variant* variant = FindVariant("correct");
 };
 
 struct ParsedOptions {
@@ -21,6 +29,8 @@ struct ParsedOptions {
   // The word that was not understood, and why; empty if all were.
   std::string_view bad_word;
   std::string_view why;
+  // It names a variant that there is not.
+  bool is_unknown_variant = false;
 };
 ParsedOptions ParseOptions(std::string_view command_line, uint32_t most_cpus);
 

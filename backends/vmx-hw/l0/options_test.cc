@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "backends/vmx-hw/l0/options.h"
 
+#include <string>
+
 #include "gtest/gtest.h"
 
 namespace nvmx::metal {
@@ -10,14 +12,16 @@ TEST(ParseOptions, NothingIsAllCpusAndNoEvents) {
   const ParsedOptions parsed = ParseOptions("  ", 16);
   EXPECT_EQ(parsed.bad_word, "");
   EXPECT_EQ(parsed.options.cpus, 0u);
-  EXPECT_FALSE(parsed.options.log_events);
+  EXPECT_EQ(parsed.options.log, LogMode::kNone);
+  EXPECT_EQ(parsed.options.watchdog_seconds, 0u);
+  EXPECT_STREQ(parsed.options.variant->name, "correct");
 }
 
 TEST(ParseOptions, WordsInAnyOrder) {
   const ParsedOptions parsed = ParseOptions("log=serial  cpus=16", 16);
   EXPECT_EQ(parsed.bad_word, "");
   EXPECT_EQ(parsed.options.cpus, 16u);
-  EXPECT_TRUE(parsed.options.log_events);
+  EXPECT_EQ(parsed.options.log, LogMode::kSerial);
 }
 
 TEST(ParseOptions, WhatEveryImageUnderstandsIsNotBad) {
@@ -28,8 +32,38 @@ TEST(ParseOptions, TheFirstBadWordIsNamed) {
   for (const char* line : {"cpus=0", "cpus=17", "cpus", "cpus=", "cpus=2x", "log=serial cpus=-1"}) {
     EXPECT_EQ(ParseOptions(line, 16).bad_word, "cpus") << line;
   }
-  EXPECT_EQ(ParseOptions("log=ring", 16).bad_word, "log");
-  EXPECT_EQ(ParseOptions("cpus=1 variant=late", 16).bad_word, "variant");
+  EXPECT_EQ(ParseOptions("log=rings", 16).bad_word, "log");
+  for (const char* line : {"watchdog", "watchdog=0", "watchdog=3601", "watchdog=2s"}) {
+    EXPECT_EQ(ParseOptions(line, 16).bad_word, "watchdog") << line;
+  }
+  EXPECT_EQ(ParseOptions("cpus=1 colour=red", 16).bad_word, "colour");
+}
+
+TEST(ParseOptions, RingWatchdogAndVariant) {
+  const ParsedOptions parsed =
+      ParseOptions("log=ring watchdog=3600 variant=late-acknowledgement", 16);
+  EXPECT_EQ(parsed.bad_word, "");
+  EXPECT_EQ(parsed.options.log, LogMode::kRing);
+  EXPECT_EQ(parsed.options.watchdog_seconds, 3600u);
+  EXPECT_STREQ(parsed.options.variant->name, "late-acknowledgement");
+  EXPECT_FALSE(parsed.is_unknown_variant);
+}
+
+TEST(ParseOptions, EveryVariantIsOne) {
+  for (const Variant& variant : AllVariants()) {
+    const std::string line = std::string("variant=") + variant.name;
+    EXPECT_EQ(ParseOptions(line, 16).options.variant, &variant) << line;
+  }
+}
+
+TEST(ParseOptions, AnUnknownVariantIsToldApart) {
+  for (const char* line : {"cpus=1 variant=late", "variant=", "variant"}) {
+    const ParsedOptions parsed = ParseOptions(line, 16);
+    EXPECT_EQ(parsed.bad_word, "variant") << line;
+    EXPECT_EQ(parsed.why, "there is no such variant") << line;
+    EXPECT_TRUE(parsed.is_unknown_variant) << line;
+  }
+  EXPECT_FALSE(ParseOptions("cpus=0", 16).is_unknown_variant);
 }
 
 }  // namespace

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "backends/vmx-hw/machine/console.h"
 
+#include <atomic>
 #include <cstddef>
 #include <cstdint>
 
@@ -31,8 +32,14 @@ constexpr size_t kColumns = 80;
 constexpr size_t kRows = 25;
 constexpr uint16_t kGreyOnBlack = 0x0700;
 
+// How often to look whether the console is free: longer than a line takes.
+constexpr int kPatience = 2'000'000;
+
 constinit bool started = false;
 constinit uint16_t serial_port = 0;  // 0: there is none
+// Of the call that writes: a number of its own. 0 if none does.
+constinit std::atomic<uint32_t> writer{0};
+constinit std::atomic<uint32_t> writers{0};
 constinit size_t row = 0;
 constinit size_t column = 0;
 
@@ -56,12 +63,49 @@ void PutOnScreen(char character) {
   if (++column == kColumns) NewLine();
 }
 
+// The right to write, from construction on until another call takes it over.
+class Turn {
+ public:
+  Turn() {
+    for (int look = 0; look < kPatience; ++look) {
+      uint32_t nobody = 0;
+      if (writer.compare_exchange_strong(nobody, number_)) return;
+      Pause();
+    }
+    writer = number_;
+    takes_over_ = true;
+  }
+  ~Turn() {
+    uint32_t own = number_;
+    writer.compare_exchange_strong(own, 0);
+  }
+  Turn(const Turn&) = delete;
+  Turn& operator=(const Turn&) = delete;
+
+  bool Lasts() const { return writer.load() == number_; }
+  // There is a line that somebody has begun and will not end.
+  bool takes_over() const { return takes_over_; }
+
+ private:
+  const uint32_t number_ = writers.fetch_add(1) + 1;
+  bool takes_over_ = false;
+};
+
 void SendByte(char character) {
   for (int look = 0; look < kMostLooks && (In8(serial_port + kLineStatus) & kTransmitterEmpty) == 0;
        ++look) {
     Pause();
   }
   Out8(serial_port + kData, static_cast<uint8_t>(character));
+}
+
+void SendText(std::string_view text, const Turn& turn) {
+  if (serial_port == 0) return;
+  for (char c : text) {
+    if (!turn.Lasts()) return;
+    if (c == '\n') SendByte('\r');
+    SendByte(c);
+  }
 }
 
 }  // namespace
@@ -90,16 +134,20 @@ void StartConsole() {
 
 void WriteSerial(std::string_view text) {
   if (!started || serial_port == 0) return;
-  for (char c : text) {
-    if (c == '\n') SendByte('\r');
-    SendByte(c);
-  }
+  const Turn turn;
+  if (turn.takes_over()) SendText("\n", turn);
+  SendText(text, turn);
 }
 
 void Write(std::string_view text) {
   if (!started) return;
-  WriteSerial(text);
-  for (char c : text) PutOnScreen(c);
+  const Turn turn;
+  if (turn.takes_over()) SendText("\n", turn);
+  SendText(text, turn);
+  for (char c : text) {
+    if (!turn.Lasts()) return;
+    PutOnScreen(c);
+  }
 }
 
 }  // namespace nvmx::metal

@@ -12,12 +12,16 @@ enum class EndStatus : unsigned char {
   kFailed = 1,    // what the image was to do went wrong, e.g. a test
   kStopped = 2,   // it cannot do it on this machine or with this configuration, and has said why
   kPanicked = 3,  // a defect
+  kHung = 4,      // CPUs wait for each other
 };
 
 // Writes the line "end of run, status N", which is what scripts look for, and turns the machine
 // off: Bochs and QEMU end, on a real machine (of which the ACPI tables would have to be executed)
 // the CPU stops and a person turns it off.
 [[noreturn]] void PowerOff(EndStatus status);
+
+// What else is to be written before the run ends; called once, by the first CPU that ends it.
+void SetLastWords(void (*say)());
 
 // Writes "panic: REASON" and ends the run. For what must not happen. Other CPUs go on until the
 // machine is off.
