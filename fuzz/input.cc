@@ -270,11 +270,18 @@ std::vector<std::byte> EncodeInput(const lhv::GuestProgram& own) {
 // --- Whole programs
 
 void AppendL1(std::span<const Operation> own, std::vector<Operation>& l1) {
+  std::vector<size_t> begins;  // where what stands for each operation begins
   for (const Operation& operation : own) {
+    begins.push_back(l1.size());
     if (IsVmEntry(operation.kind)) {
       l1.push_back({.kind = OperationKind::kSetHostRip, .value = l1.size() + 2});
     }
     l1.push_back(operation);
+    if (operation.kind != OperationKind::kRepeat) continue;
+    const size_t at = begins.size() - 1;
+    // More than there are: what is before the input is not repeated.
+    const size_t first = at - std::min<size_t>(operation.value, at);
+    l1.back().value = std::max<size_t>(1, begins[at] - begins[first]);
   }
 }
 

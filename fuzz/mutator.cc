@@ -178,6 +178,17 @@ void MutateOperation(Operation& operation, uint32_t level, Random& random,
   if (lhv::IsValidOperation(changed, level, 1)) operation = changed;
 }
 
+// Lets some operations in a row be repeated. The counter lies in memory that inputs have.
+void InsertRepetition(std::vector<Operation>& code, size_t first, Random& random) {
+  const size_t at = first + 1 + random.Below(code.size() - first);
+  code.insert(code.begin() + static_cast<ptrdiff_t>(at),
+              {.kind = OperationKind::kRepeat,
+               .flags = lhv::kExtraIsWindowOffset,
+               .selector = static_cast<uint32_t>(random.Between(2, 9)),
+               .value = random.Between(1, at - first),
+               .extra = kFirstInputMemory + random.Below(1024) * kWord});
+}
+
 void Insert(std::vector<Operation>& code, const Operation& operation, Random& random) {
   code.insert(code.begin() + static_cast<ptrdiff_t>(random.Below(code.size() + 1)), operation);
 }
@@ -289,7 +300,11 @@ void ProgramMutator::MutateCode(CpuProgram& cpu, Random& random,
       std::swap(code[at], code[first + random.Below(code.size() - first)]);
       break;
     case 2:
-      if (level == 2 || cpu.run_begin == 0) Insert(code, code[at], random);
+      if (level == 1 && random.OneIn(8)) {
+        InsertRepetition(code, first, random);
+      } else if (level == 2 || cpu.run_begin == 0) {
+        Insert(code, code[at], random);
+      }
       break;
     default:
       MutateOperation(code[at], level, random, mutate_bytes);

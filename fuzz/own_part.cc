@@ -77,6 +77,16 @@ absl::StatusOr<lhv::GuestProgram> OwnPart(InputForm form, const lhv::GuestProgra
   for (auto operation = found + 1; operation != cpu.l1.end(); ++operation) {
     if (operation->kind == OperationKind::kSetHostRip) continue;
     part.l1.push_back(*operation);
+    if (operation->kind == OperationKind::kRepeat) {
+      // Those that are left out do not count.
+      const auto begin = operation - std::min<ptrdiff_t>(static_cast<ptrdiff_t>(operation->value),
+                                                         operation - (found + 1));
+      const auto left_out = std::count_if(begin, operation, [](const Operation& o) {
+        return o.kind == OperationKind::kSetHostRip;
+      });
+      uint64_t& repeated = part.l1.back().value;
+      repeated = std::max<uint64_t>(1, repeated - static_cast<uint64_t>(left_out));
+    }
     if (form != InputForm::kBehindSetup && operation->kind == OperationKind::kVmlaunch) {
       part.l1.back().kind = OperationKind::kVmresume;
     }

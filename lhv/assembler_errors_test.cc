@@ -43,6 +43,22 @@ TEST_P(AssemblerErrors, SayWhereWhatAndWhatWasExpected) {
 }
 
 INSTANTIATE_TEST_SUITE_P(
+    Repetition, AssemblerErrors,
+    ::testing::Values(
+        Case{"Nothing", Line("repeat: {times: 2, operations: []}"),
+             "f.yaml:5:38: there is nothing to repeat; expected operations"},
+        Case{"NoTimes", Line("repeat: {operations: [nop]}"),
+             "f.yaml:5:17: repeat has no key times; expected times: ..."},
+        Case{"Never", Line("repeat: {times: 0, operations: [nop]}"),
+             "f.yaml:5:25: times 0 is too small; expected a number from 1 to 100000"},
+        Case{"TooOften", Line("repeat_last: {times: 100001, operations: 1, counter: a}"),
+             "f.yaml:5:30: times 100001 is too large; expected a number from 1 to 100000"},
+        Case{"InL2", L2Line("repeat: {times: 2, operations: [nop]}"),
+             "f.yaml:4:9: L2 cannot perform repeat, a sequence of L1's; expected an operation that "
+             "is one instruction"}),
+    [](const auto& info) { return info.param.name; });
+
+INSTANTIATE_TEST_SUITE_P(
     Paging, AssemblerErrors,
     ::testing::Values(
         Case{"Access", Memory("e: {ept: {map: [{at: 0, access: rq}]}}"),

@@ -183,6 +183,34 @@ TEST(AssemblerFeatures, MacrosWriteTheFieldsOfAFeatureAndTurnItOn) {
                           Write(VmcsField::kVmEntryExceptionErrorCode, 2)));
 }
 
+TEST(AssemblerFeatures, ARepetitionCountsInABlockOfItsOwn) {
+  const CpuProgram program = MustAssemble(
+      "name: n\ncpus:\n  - run:\n"
+      "      - repeat:\n"
+      "          times: 3\n"
+      "          operations:\n"
+      "            - nop\n"
+      "            - repeat: {times: 2, operations: [hlt]}\n"
+      "      - repeat_last: {times: 4, operations: 2, counter: 0x1000}\n");
+  ASSERT_EQ(program.memory.size(), 2u);
+  for (const MemoryBlock& block : program.memory) {
+    EXPECT_EQ(block.bytes, std::vector<std::byte>(8));
+  }
+  EXPECT_NE(program.memory[0].offset, program.memory[1].offset);
+  const auto repeat = [](uint16_t flags, uint32_t times, uint64_t operations, uint64_t counter) {
+    return Operation{.kind = OperationKind::kRepeat,
+                     .flags = flags,
+                     .selector = times,
+                     .value = operations,
+                     .extra = counter};
+  };
+  EXPECT_THAT(program.l1, ElementsAre(Operation{.kind = OperationKind::kNop},
+                                      Operation{.kind = OperationKind::kHlt},
+                                      repeat(kExtraIsWindowOffset, 2, 1, program.memory[1].offset),
+                                      repeat(kExtraIsWindowOffset, 3, 3, program.memory[0].offset),
+                                      repeat(0, 4, 2, 0x1000)));
+}
+
 TEST(AssemblerFeatures, AHandlerIsOfItsLevelUnlessItSaysOtherwise) {
   EXPECT_EQ(One("set_handler: {vector: 2, bare: true}"),
             (Operation{.kind = OperationKind::kSetHandler,

@@ -128,6 +128,12 @@ Interpreter::Place Interpreter::Settled(Place place, uint64_t scratch) const {
   while (place.operation < code.size()) {
     const Operation& operation = code[place.operation];
     const Place next_operation{place.level, place.operation + 1, 0};
+    // Not from where a handler goes on after a fault.
+    if (operation.kind == OperationKind::kRepeat && scratch == kScratchRepeats &&
+        place.slot == 2 * InstructionCount(operation)) {
+      place = {place.level, place.operation - std::min(operation.value, place.operation), 0};
+      continue;
+    }
     if (place.slot >= 2 * InstructionCount(operation)) {
       place = next_operation;
       continue;

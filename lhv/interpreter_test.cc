@@ -4,6 +4,9 @@
 // its program, across VM entries and VM exits, and where a fetch goes.
 #include "lhv/interpreter.h"
 
+#include <algorithm>
+#include <optional>
+
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
 #include "lhv/exit_fields.h"
@@ -16,6 +19,44 @@ namespace {
 
 using ::testing::ElementsAre;
 using ::testing::IsEmpty;
+
+// With memory for counters.
+class InterpreterRepeatTest : public InterpreterTest {
+ protected:
+  static constexpr uint64_t kCounter = 0x4000;
+
+  InterpreterRepeatTest() {
+    cpu_.on_execute = [this](const Instruction& instruction) { return Execute(instruction); };
+  }
+  static Operation Repeat(uint64_t operations, uint32_t times, uint64_t offset = 0) {
+    return {.kind = OperationKind::kRepeat,
+            .selector = times,
+            .value = operations,
+            .extra = kCounter + offset};
+  }
+  int Executed(InstructionKind kind) const {
+    const auto kinds = ExecutedKinds();
+    return static_cast<int>(std::count(kinds.begin(), kinds.end(), kind));
+  }
+
+  uint64_t counter_ = 0;
+  bool counter_is_mapped_ = true;
+
+ private:
+  std::optional<InstructionEnd> Execute(const Instruction& instruction) {
+    const bool reads = instruction.kind == InstructionKind::kReadMemory;
+    if (!reads && instruction.kind != InstructionKind::kWriteMemory) return std::nullopt;
+    if (!counter_is_mapped_) {
+      cpu_.Deliver(1, kGp, 0);
+      return kFaulted;
+    }
+    uint64_t& word = instruction.first == kCounter ? counter_ : second_counter_;
+    if (reads) return Value(word);
+    word = instruction.second;
+    return std::nullopt;
+  }
+  uint64_t second_counter_ = 0;
+};
 
 TEST_F(InterpreterTest, OneStepIsOneInstruction) {
   Load({kNop, kAdvance, kNop});
@@ -142,6 +183,57 @@ TEST_F(InterpreterTest, AFetchThatWasInterruptedGoesOnWhereItWent) {
   EXPECT_THAT(ExecutedKinds(),
               ElementsAre(InstructionKind::kFetch, InstructionKind::kFetch, InstructionKind::kNop));
   EXPECT_EQ(cpu_.executed[1].first, 0x4000'0000u);
+}
+
+TEST_F(InterpreterRepeatTest, RunsTheOperationsSoOften) {
+  Load({kReadPat, kNop, Repeat(1, 3), {.kind = OperationKind::kHlt}});
+  RunToEnd();
+  EXPECT_EQ(Executed(InstructionKind::kRdmsr), 1);
+  EXPECT_EQ(Executed(InstructionKind::kNop), 3);
+  EXPECT_EQ(Executed(InstructionKind::kHlt), 1);
+  EXPECT_EQ(counter_, 0u);
+}
+
+TEST_F(InterpreterRepeatTest, OnceIsNoRepetition) {
+  Load({kNop, Repeat(1, 1)});
+  RunToEnd();
+  EXPECT_EQ(Executed(InstructionKind::kNop), 1);
+}
+
+TEST_F(InterpreterRepeatTest, OneInAnotherBeginsAnewEachTime) {
+  Load({kReadPat, kNop, Repeat(1, 4), Repeat(3, 5, 8)});
+  RunToEnd();
+  EXPECT_EQ(Executed(InstructionKind::kRdmsr), 5);
+  EXPECT_EQ(Executed(InstructionKind::kNop), 20);
+}
+
+TEST_F(InterpreterRepeatTest, MoreThanThereAreIsAllThereAre) {
+  Load({kNop, kReadPat, Repeat(100, 2)});
+  RunToEnd();
+  EXPECT_EQ(Executed(InstructionKind::kNop), 2);
+}
+
+TEST_F(InterpreterRepeatTest, AnEventBehindTheCountFindsTheOperationThatComesNext) {
+  Load({kNop, kReadPat, Repeat(1, 2)});
+  DeliverAfter(InstructionKind::kWriteMemory, kNmi);
+  RunToEnd();
+  EXPECT_EQ(Executed(InstructionKind::kRdmsr), 2);
+  EXPECT_EQ(
+      log_.observations[1],
+      (Observation{.kind = ObservationKind::kNmi, .level = 1, .operation = 1, .selector = 2}));
+}
+
+TEST_F(InterpreterRepeatTest, AFaultEndsTheRepetition) {
+  Load({kNop, Repeat(1, 9), kReadPat});
+  counter_is_mapped_ = false;
+  // As if it had gone back before.
+  cpu_.rip = L1(1);
+  cpu_.scratch = kScratchRepeats;
+  RunToEnd();
+  EXPECT_EQ(Executed(InstructionKind::kNop), 0);
+  EXPECT_EQ(Executed(InstructionKind::kRdmsr), 1);
+  EXPECT_EQ(log_.observations[0].kind, ObservationKind::kFault);
+  EXPECT_EQ(log_.observations[0].operation, 1u);
 }
 
 TEST_F(InterpreterTest, AFetchThatCompletesLeavesNoMark) {

@@ -51,6 +51,7 @@ std::vector<MemoryBlock> MemoryBlocks::Take() {
   // A block can hold the address of a later one, so the contents come after all the places.
   for (Block& block : blocks_) {
     if (reader_.failed()) break;
+    if (block.contents == nullptr) continue;
     (this->*block.contents->fill)(block, block.source[block.contents->key]);
   }
   std::vector<MemoryBlock> taken;
@@ -58,6 +59,22 @@ std::vector<MemoryBlock> MemoryBlocks::Take() {
     taken.push_back({std::move(block.name), block.offset.value_or(0), std::move(block.bytes)});
   }
   return taken;
+}
+
+std::optional<AddressOperand> MemoryBlocks::Counter(size_t number, const YAML::Node& at) {
+  // The code is assembled twice; the second time it is there.
+  if (number == counters_.size()) {
+    Block block;
+    block.name = absl::StrCat("counter ", number);
+    block.source = at;
+    block.size = sizeof(uint64_t);
+    block.bytes.resize(sizeof(uint64_t));
+    PlaceWhereThereIsRoom(block);
+    if (reader_.failed()) return std::nullopt;
+    counters_.push_back(*block.offset);
+    blocks_.push_back(std::move(block));
+  }
+  return AddressOperand{counters_[number], kValueIsWindowOffset};
 }
 
 void MemoryBlocks::Declare(const YAML::Node& name, const YAML::Node& description) {

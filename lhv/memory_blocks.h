@@ -39,6 +39,9 @@ class MemoryBlocks {
                                       uint64_t max = ~uint64_t{0});
   // The EPTP that keys eptp_of, memory_type, walk_length and accessed_dirty of `map` stand for.
   std::optional<AddressOperand> Eptp(const YAML::Node& map);
+  // The address of the word in which the repetition with that number, from 0 on, counts: a block
+  // that has no name to refer to. `at` is where it is asked for.
+  std::optional<AddressOperand> Counter(size_t number, const YAML::Node& at);
   // Whose window the blocks lie in.
   uint32_t cpu() const { return cpu_; }
   // The keys of every map that is a value.
@@ -51,7 +54,7 @@ class MemoryBlocks {
   struct Block {
     std::string name;
     YAML::Node source;
-    const Contents* contents = nullptr;
+    const Contents* contents = nullptr;  // null: of a counter, which is filled
     std::optional<uint64_t> offset;
     uint64_t size = 0;
     std::optional<uint64_t> msr_entries;
@@ -105,6 +108,7 @@ class MemoryBlocks {
   const Labels& labels_;
   std::vector<Block> blocks_;
   std::map<std::string, size_t> by_name_;
+  std::vector<uint64_t> counters_;  // their offsets
 };
 
 }  // namespace nvmx::lhv

@@ -75,6 +75,8 @@ class OperationAssembler {
   void AppendPortAccess(const Item& item);
   void AppendXsetbv(const Item& item);
   void AppendSetHandler(const Item& item);
+  void AppendRepeat(const Item& item);
+  void AppendRepeatLast(const Item& item);
   void AppendEnterVmx(const Item& item);
   void AppendBaselineVmcs(const Item& item);
   void AppendUseMsrList(const Item& item);
@@ -108,6 +110,7 @@ class OperationAssembler {
   void ChangeControls(const Item& item, VmcsField field, uint64_t add, uint64_t remove);
   std::optional<uint64_t> ControlBits(uint32_t encoding, const YAML::Node& list);
   std::optional<uint32_t> ExitFields(const YAML::Node& list);
+  std::optional<uint32_t> Times(const Item& item);
   std::optional<uint32_t> Destination(const Item& item, const YAML::Node& node);
   // The destination in the argument, a map that may have these keys.
   std::optional<uint32_t> DestinationOf(const Item& item, const std::vector<std::string>& keys);
@@ -120,6 +123,7 @@ class OperationAssembler {
   std::vector<Operation> operations_;
   std::vector<int> lines_;
   std::vector<std::string> own_labels_;
+  size_t repetitions_ = 0;
   std::map<uint32_t, uint64_t> wanted_controls_;  // of each control field, what was written last
 };
 

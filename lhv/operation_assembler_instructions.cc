@@ -330,4 +330,51 @@ void OperationAssembler::AppendSetHandler(const Item& item) {
                 .extra = (*bare ? kHandlerIsBare : 0) | (*level == 2 ? kHandlerIsOfL2 : 0)});
 }
 
+std::optional<uint32_t> OperationAssembler::Times(const Item& item) {
+  const auto node = reader_.Required(item.argument, item.name(), "times");
+  if (!node) return std::nullopt;
+  const auto times = reader_.Number(*node, "times", kMostTimes, 1);
+  if (!times) return std::nullopt;
+  return static_cast<uint32_t>(*times);
+}
+
+void OperationAssembler::AppendRepeat(const Item& item) {
+  const YAML::Node& map = item.argument;
+  if (!reader_.CheckMap(map, item.name(), {"times", "operations"})) return;
+  const auto times = Times(item);
+  const auto list = reader_.Required(map, item.name(), "operations");
+  if (!times || !list) return;
+  const auto counter = blocks_.Counter(repetitions_++, map);
+  const size_t begin = operations_.size();
+  AppendList(*list, "operations");
+  if (reader_.failed() || !counter) return;
+  if (operations_.size() == begin) {
+    reader_.Fail(*list, "there is nothing to repeat", "expected operations");
+    return;
+  }
+  Append(item, {.kind = item.syntax.kind,
+                .flags = kExtraIsWindowOffset,
+                .selector = *times,
+                .value = operations_.size() - begin,
+                .extra = counter->value});
+}
+
+void OperationAssembler::AppendRepeatLast(const Item& item) {
+  const YAML::Node& map = item.argument;
+  if (!reader_.CheckMap(map, item.name(), {"times", "operations", "counter"})) return;
+  const auto times = Times(item);
+  const auto operations_node = reader_.Required(map, item.name(), "operations");
+  const auto counter_node = reader_.Required(map, item.name(), "counter");
+  if (!times || !operations_node || !counter_node) return;
+  const auto operations = reader_.Number(*operations_node, "operations", kMaxOperations - 1, 1);
+  const auto counter = blocks_.Address(*counter_node, "counter");
+  if (!operations || !counter) return;
+  const bool in_window = (counter->flags & kValueIsWindowOffset) != 0;
+  Append(item, {.kind = item.syntax.kind,
+                .flags = in_window ? kExtraIsWindowOffset : uint16_t{0},
+                .selector = *times,
+                .value = *operations,
+                .extra = counter->value});
+}
+
 }  // namespace nvmx::lhv

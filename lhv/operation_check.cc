@@ -69,6 +69,7 @@ bool IsForL2(OperationKind kind) {
     case OperationKind::kSetHostRip:
     case OperationKind::kObserveExit:
     case OperationKind::kAdvanceGuestRip:
+    case OperationKind::kRepeat:
       return false;
     default:
       return true;
@@ -104,6 +105,9 @@ bool IsValidOperation(const Operation& operation, uint32_t level, uint32_t cpu_c
       return selector <= kLastVector;
     case OperationKind::kSetHandler:
       return selector <= kLastVector && operation.extra <= (kHandlerIsBare | kHandlerIsOfL2);
+    case OperationKind::kRepeat:
+      return selector >= 1 && selector <= kMostTimes && operation.value >= 1 &&
+             operation.value < kMaxOperations;
     case OperationKind::kSendNmi:
     case OperationKind::kSendInit:
       return IsDestination(selector, cpu_count);

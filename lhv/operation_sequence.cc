@@ -227,12 +227,26 @@ Instruction SetHandlerInstruction(const Operation& operation, uint32_t cpu, size
                     (handler >> 16 & 0xFFFF) << 48};
 }
 
+// Counts up, or from the last time to 0.
+Instruction RepeatInstruction(const Operation& operation, uint32_t cpu, size_t number,
+                              uint64_t scratch) {
+  const uint64_t counter = PartOf(operation, Part::kExtra, cpu);
+  if (number == 0) {
+    return {.kind = InstructionKind::kReadMemory, .width = sizeof(uint64_t), .first = counter};
+  }
+  return {.kind = InstructionKind::kWriteMemory,
+          .width = sizeof(uint64_t),
+          .first = counter,
+          .second = scratch};
+}
+
 }  // namespace
 
 size_t InstructionCount(const Operation& operation) {
   switch (operation.kind) {
     case OperationKind::kInitializeVmxRegion:
     case OperationKind::kSetHandler:
+    case OperationKind::kRepeat:
       return 2;
     case OperationKind::kVmwriteControl:
       return ControlInstructionCount(operation);
@@ -275,6 +289,8 @@ Instruction InstructionAt(const Operation& operation, size_t number,
       return {.kind = InstructionKind::kIret, .first = context.next_rip};
     case OperationKind::kSetHandler:
       return SetHandlerInstruction(operation, context.cpu, number);
+    case OperationKind::kRepeat:
+      return RepeatInstruction(operation, context.cpu, number, context.scratch);
     default:
       return ToInstruction(operation, context.cpu);
   }
@@ -288,6 +304,9 @@ uint64_t ScratchAfter(const Operation& operation, size_t number, uint64_t scratc
     case OperationKind::kAdvanceGuestRip:
       if (number == 0) return value;
       return number == 1 ? scratch + value : 0;
+    case OperationKind::kRepeat:
+      if (number == 0) return value < operation.selector - 1 ? value + 1 : 0;
+      return scratch != 0 ? kScratchRepeats : 0;
     default:
       // Also what clears a mark that an earlier operation left.
       return 0;

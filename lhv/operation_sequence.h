@@ -24,6 +24,8 @@ struct OperationContext {
 // must be 1 and must not, so are not a capability; and IA32_VMX_BASIC has bit 63 clear.
 inline constexpr uint64_t kScratchVmfailValid = 0x8000'0000'0000'0001;
 inline constexpr uint64_t kScratchAbandoned = 0x8000'0000'0000'0003;
+// kRepeat goes back.
+inline constexpr uint64_t kScratchRepeats = 0x8000'0000'0000'0005;
 // While kFetch runs, plus the index of its operation: a fault there saves the address it went to,
 // which tells nobody where it came from.
 inline constexpr uint64_t kScratchFetching = 0x8000'0001'0001'0000;

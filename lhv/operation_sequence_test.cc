@@ -312,7 +312,8 @@ TEST(OperationSequence, AHandlerIsAnInterruptGateOfTheTable) {
 }
 
 TEST(OperationSequence, TheMarksOfAVmfailAreNotCapabilities) {
-  for (const uint64_t mark : {kScratchVmfailValid, kScratchAbandoned, kScratchFetching}) {
+  for (const uint64_t mark :
+       {kScratchVmfailValid, kScratchAbandoned, kScratchRepeats, kScratchFetching}) {
     EXPECT_NE(static_cast<uint32_t>(mark) & ~static_cast<uint32_t>(mark >> 32), 0u);
   }
 }

@@ -34,6 +34,7 @@ enum class Form : uint8_t {
   kSelectorAndValue,
   kSelectorValueAndExtra,
   kHandler,
+  kRepetition,
 };
 
 struct OperationForm {
@@ -119,6 +120,7 @@ constexpr OperationForm kForms[] = {
     {OperationKind::kGetsec, "getsec"},
     {OperationKind::kRsm, "rsm"},
     {OperationKind::kSetHandler, "set_handler", Form::kHandler},
+    {OperationKind::kRepeat, "repeat_last", Form::kRepetition},
 };
 
 std::string Hex(uint64_t value) { return absl::StrCat("0x", absl::Hex(value)); }
@@ -202,6 +204,9 @@ std::string RestText(Form form, const CpuProgram& program, const Operation& oper
       return absl::StrCat("type ", selector, ", ", value, ", ", extra);
     case Form::kHandler:
       return HandlerText(operation, value);
+    case Form::kRepetition:
+      return absl::StrCat(operation.value, " operations, ", selector, " times in all, counted in ",
+                          extra);
   }
   return "";
 }

@@ -89,8 +89,11 @@ enum class OperationKind : uint16_t {
   kRsm,
   kSetHandler,  // selector: vector, value: address of the IDT, extra: which handler, of
                 // kHandlerIsBare and kHandlerIsOfL2; rewrites the gate of the vector
+  kRepeat,      // selector: how often in all, value: how many of the operations before it, extra:
+                // address of the 8 bytes that count, and are 0 at first and in the end
 };
-inline constexpr size_t kOperationKindCount = static_cast<size_t>(OperationKind::kSetHandler) + 1;
+inline constexpr size_t kOperationKindCount = static_cast<size_t>(OperationKind::kRepeat) + 1;
+inline constexpr uint32_t kMostTimes = 100'000;
 
 // Bits of `extra` of kSetHandler: the handler returns without IRET, so that NMIs stay blocked; the
 // handler is one of L2's.

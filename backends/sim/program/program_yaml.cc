@@ -162,6 +162,10 @@ class Writer {
                             ", bare: ", (o.extra & lhv::kHandlerIsBare) != 0 ? "true" : "false",
                             ", level: ", (o.extra & lhv::kHandlerIsOfL2) != 0 ? 2 : 1,
                             ", idt: ", value, "}");
+      case OperationKind::kRepeat:
+        return absl::StrCat(
+            "{operations: ", o.value, ", times: ", o.selector, ", counter: ",
+            Hex(o.extra + ((o.flags & lhv::kExtraIsWindowOffset) != 0 ? window_ : 0)), "}");
       case OperationKind::kInitializeVmxRegion:
         return value;
       case OperationKind::kVmxon:

@@ -125,6 +125,10 @@ class Shrinker {
       if (operation.kind == OperationKind::kSetHostRip && operation.value < moved.size()) {
         operation.value = moved[operation.value];
       }
+      if (operation.kind == OperationKind::kRepeat) {
+        operation.value =
+            std::max<uint64_t>(1, moved[at] - moved[at - std::min(operation.value, at)]);
+      }
       closed.push_back(operation);
     }
     program.l1 = std::move(closed);

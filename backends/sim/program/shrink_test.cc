@@ -57,6 +57,22 @@ TEST(ShrinkTest, TheOperationThatHostRipNamesStaysTheSame) {
   EXPECT_EQ(small.cpus[0].l1[1].value, 2u);
 }
 
+TEST(ShrinkTest, ARepetitionStaysOneOfTheSameOperations) {
+  lhv::GuestProgram program = Program();
+  // CPUID to HLT.
+  program.cpus[0].l1.push_back({.kind = OperationKind::kRepeat, .selector = 2, .value = 7});
+  const lhv::GuestProgram small = Shrink(program, [](const lhv::GuestProgram& p) {
+    const std::vector<Operation>& code = p.cpus[0].l1;
+    for (size_t at = 0; at < code.size(); ++at) {
+      if (code[at].kind != OperationKind::kRepeat) continue;
+      return code[at].value < at && code[at - code[at].value].kind == OperationKind::kCpuid;
+    }
+    return false;
+  });
+  ASSERT_EQ(small.cpus[0].l1.size(), 3u);
+  EXPECT_EQ(small.cpus[0].l1[2].value, 1u);
+}
+
 TEST(ShrinkTest, ValuesLoseTheBitsThatAreNotNeeded) {
   const lhv::GuestProgram small = Shrink(Program(), [](const lhv::GuestProgram& p) {
     for (const Operation& o : p.cpus[0].l1) {
