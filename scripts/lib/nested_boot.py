@@ -1,0 +1,60 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Builds nvmx and the guest hypervisor of lhv/image, and boots both in Bochs."""
+
+import os
+import re
+import subprocess
+
+from lib.problem import Problem
+
+ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
+
+
+def lines_of(output, beginnings_or_parts):
+    """The lines that have one of these texts."""
+    return [line for line in output.splitlines() if any(part in line for part in beginnings_or_parts)]
+
+
+def call(command):
+    """Its status and what it writes."""
+    return subprocess.run(command, cwd=ROOT, text=True, stdout=subprocess.PIPE,
+                          stderr=subprocess.STDOUT, check=False)
+
+
+def must(command):
+    result = call(command)
+    if result.returncode != 0:
+        raise Problem(f"{' '.join(command)}\n{result.stdout}")
+    return result.stdout
+
+
+class NestedBoot:
+    """`work` is a folder for what is made on the way."""
+
+    def __init__(self, work):
+        self.work = work
+        bazel = os.environ.get("NVMX_BAZEL", "bazel").split()
+        must([*bazel, "build", "--noshow_progress", "//tools:nvmx", "//lhv/image:lhv",
+              "//backends/vmx-hw/l0:nvmx"])
+        result = subprocess.run([*bazel, "info", "--noshow_progress", "bazel-bin"], cwd=ROOT, text=True,
+                                stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, check=True)
+        self.binaries = result.stdout.strip()
+        self.nvmx = f"{self.binaries}/tools/nvmx"
+
+    def pack(self, programs, cpus):
+        """Packs guest programs for the boots to come; how many there are."""
+        output = must([self.nvmx, "pack", "--cpus", str(cpus), "--output", f"{self.work}/pack", *programs])
+        return int(re.search(r"(\d+) programs", output).group(1))
+
+    def run(self, name, cpus, l0_options, first, timeout):
+        """Boots; what comes out of COM1. `first` is the program to begin with."""
+        disc, serial = f"{self.work}/{name}.iso", f"{self.work}/{name}.serial"
+        must(["scripts/image", "-o", disc,
+              f"{self.binaries}/backends/vmx-hw/l0/nvmx.elf {l0_options}, "
+              f"{self.binaries}/lhv/image/lhv.elf first={first} cpus={cpus}, {self.work}/pack"])
+        result = call(["scripts/bochs", "--cpus", str(cpus), "--timeout", str(timeout),
+                       "--serial", serial, disc])
+        if not os.path.exists(serial):
+            raise Problem(f"Bochs, {l0_options}:\n{result.stdout}")
+        with open(serial, encoding="ascii", errors="replace") as lines:
+            return lines.read()
