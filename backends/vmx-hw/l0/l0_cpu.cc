@@ -5,7 +5,6 @@
 #include "backends/vmx-hw/l0/vmx_instructions.h"
 #include "backends/vmx-hw/machine/console.h"
 #include "backends/vmx-hw/machine/cpu_instructions.h"
-#include "backends/vmx-hw/machine/multiboot.h"
 #include "backends/vmx-hw/machine/power.h"
 #include "core/nested/hypervisor.h"
 #include "core/nested/init_sipi.h"
@@ -49,7 +48,6 @@ L0Cpu::L0Cpu(const L0Shared& shared, CpuIndex index)
           PagesAt(shared.layout, shared.layout.ShadowPagesOffset(index), L0Layout::kShadowPages)} {}
 
 void L0Cpu::StartL1At(const L1Start& start) {
-  // Multiboot Specification 0.6.96, 3.2 "Machine state".
   constexpr uint64_t kFlatCode = 0xC09B;
   constexpr uint64_t kFlatData = 0xC093;
   constexpr uint64_t kFlatLimit = 0xFFFFFFFF;
@@ -68,16 +66,18 @@ void L0Cpu::StartL1At(const L1Start& start) {
     Write(segment[2], rights);
     rights = kFlatData;
   }
-  constexpr uint64_t kSelector = 0x10;
-  Write(VmcsField::kGuestCsSelector, kCodeSelector);
-  Write(VmcsField::kGuestSsSelector, kSelector);
-  Write(VmcsField::kGuestDsSelector, kSelector);
-  Write(VmcsField::kGuestEsSelector, kSelector);
+  Write(VmcsField::kGuestCsSelector, start.code_selector);
+  Write(VmcsField::kGuestSsSelector, start.data_selector);
+  Write(VmcsField::kGuestDsSelector, start.data_selector);
+  Write(VmcsField::kGuestEsSelector, start.data_selector);
+  Write(VmcsField::kGuestGdtrBase, start.gdt);
+  Write(VmcsField::kGuestGdtrLimit, start.gdt_limit);
   WriteL1Cr0(vcpu_, Cr0::kPe | Cr0::kEt);
   Write(VmcsField::kGuestRip, start.entry);
   Write(VmcsField::kGuestActivityState, static_cast<uint64_t>(ActivityState::kActive));
-  RegisterOf(state_, GeneralRegister::kRax) = kMultibootLoaderMagic;
-  RegisterOf(state_, GeneralRegister::kRbx) = start.boot_information;
+  RegisterOf(state_, GeneralRegister::kRax) = start.rax;
+  RegisterOf(state_, GeneralRegister::kRbx) = start.rbx;
+  RegisterOf(state_, GeneralRegister::kRsi) = start.rsi;
 }
 
 void L0Cpu::Run() {

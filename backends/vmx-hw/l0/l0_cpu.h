@@ -35,10 +35,17 @@ struct L0Shared {
   Watchdog& watchdog;
 };
 
-// Where L1's boot CPU begins, in 32-bit protected mode as the Multiboot Specification says.
+// Where L1's boot CPU begins: in 32-bit protected mode, with flat segments and without paging.
 struct L1Start {
   uint32_t entry;
-  uint32_t boot_information;
+  uint16_t code_selector;
+  uint16_t data_selector;
+  uint32_t rax = 0;
+  uint32_t rbx = 0;
+  uint32_t rsi = 0;
+  // GDTR.
+  uint32_t gdt = 0;
+  uint16_t gdt_limit = 0xFFFF;
 };
 
 // One CPU with the core as L0: the ports, over real instructions. Every method is called on the CPU

@@ -222,7 +222,8 @@ void ImageMain(BootInformation& information) {
   StartLogAndWatchdog(cpus, options);
   MakeShared(layout, cpus, has_1gbyte_pages, *options.variant);
   LeaveAcpiRootForL1(information);
-  const L1Start start = LoadL1(information, l1_memory);
+  const L1Start start = options.l1 == L1Kind::kLinux ? LoadLinuxL1(information, l1_memory)
+                                                     : LoadL1(information, l1_memory);
   SetTrapHandler(kNmi, &TakeNmi);
   const StartedCpus started = StartOtherCpus(information, cpus, &RunOtherCpu);
   if (started.running != cpus) {

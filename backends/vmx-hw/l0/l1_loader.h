@@ -14,6 +14,10 @@ namespace nvmx::metal {
 // cannot be. After MoveImage().
 L1Start LoadL1(BootInformation& information, const MemoryMap& memory);
 
+// The same of a first boot module that is a Linux kernel; the second, if there is one, is its
+// initrd.
+L1Start LoadLinuxL1(BootInformation& information, const MemoryMap& memory);
+
 }  // namespace nvmx::metal
 
 #endif  // NVMX_BACKENDS_VMX_HW_L0_L1_LOADER_H_

@@ -43,7 +43,12 @@ std::string_view Apply(const CommandLine::Word& word, uint32_t most_cpus, Option
     options.variant = FindVariant(word.value);
     return options.variant == nullptr ? "there is no such variant" : std::string_view();
   }
-  return "there are cpus=N, log=serial|ring|none, watchdog=SECONDS, "
+  if (word.name == "l1") {
+    if (word.value != "multiboot" && word.value != "linux") return "l1= takes multiboot or linux";
+    options.l1 = word.value == "linux" ? L1Kind::kLinux : L1Kind::kMultiboot;
+    return {};
+  }
+  return "there are cpus=N, l1=multiboot|linux, log=serial|ring|none, watchdog=SECONDS, "
          "variant=NAME and serial-port=0xPORT";
 }
 

@@ -12,6 +12,9 @@
 
 namespace nvmx::metal {
 
+// What the first boot module is.
+enum class L1Kind : uint8_t { kMultiboot, kLinux };
+
 struct Options {
   // cpus=N: how many CPUs L0 takes and L1 has, the one that booted included. 0: all.
   uint32_t cpus = 0;
@@ -22,6 +25,9 @@ struct Options {
   uint32_t watchdog_seconds = 0;
   // variant=NAME: one order of the core replaced by a historical one.
   const Variant* variant = FindVariant("correct");
+  // l1=multiboot: a multiboot 1 ELF file. l1=linux: a Linux kernel; the second module is its
+  // initrd.
+  L1Kind l1 = L1Kind::kMultiboot;
 };
 
 struct ParsedOptions {

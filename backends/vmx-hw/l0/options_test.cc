@@ -8,20 +8,23 @@
 namespace nvmx::metal {
 namespace {
 
-TEST(ParseOptions, NothingIsAllCpusAndNoEvents) {
+TEST(ParseOptions, NothingIsAllCpusNoEventsAndMultiboot) {
   const ParsedOptions parsed = ParseOptions("  ", 16);
   EXPECT_EQ(parsed.bad_word, "");
   EXPECT_EQ(parsed.options.cpus, 0u);
   EXPECT_EQ(parsed.options.log, LogMode::kNone);
   EXPECT_EQ(parsed.options.watchdog_seconds, 0u);
   EXPECT_STREQ(parsed.options.variant->name, "correct");
+  EXPECT_EQ(parsed.options.l1, L1Kind::kMultiboot);
 }
 
 TEST(ParseOptions, WordsInAnyOrder) {
-  const ParsedOptions parsed = ParseOptions("log=serial  cpus=16", 16);
+  const ParsedOptions parsed = ParseOptions("log=serial  l1=linux cpus=16", 16);
   EXPECT_EQ(parsed.bad_word, "");
   EXPECT_EQ(parsed.options.cpus, 16u);
   EXPECT_EQ(parsed.options.log, LogMode::kSerial);
+  EXPECT_EQ(parsed.options.l1, L1Kind::kLinux);
+  EXPECT_EQ(ParseOptions("l1=multiboot", 16).options.l1, L1Kind::kMultiboot);
 }
 
 TEST(ParseOptions, WhatEveryImageUnderstandsIsNotBad) {
@@ -33,6 +36,7 @@ TEST(ParseOptions, TheFirstBadWordIsNamed) {
     EXPECT_EQ(ParseOptions(line, 16).bad_word, "cpus") << line;
   }
   EXPECT_EQ(ParseOptions("log=rings", 16).bad_word, "log");
+  EXPECT_EQ(ParseOptions("l1=xen", 16).bad_word, "l1");
   for (const char* line : {"watchdog", "watchdog=0", "watchdog=3601", "watchdog=2s"}) {
     EXPECT_EQ(ParseOptions(line, 16).bad_word, "watchdog") << line;
   }
