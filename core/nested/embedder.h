@@ -32,6 +32,13 @@ struct Ept01Mapping {
 // Who executes an instruction that the embedder is asked about.
 enum class GuestLevel : uint8_t { kL1, kL2 };
 
+// What the embedder makes of an access that EPT01 does not allow.
+enum class ForbiddenAccess : uint8_t {
+  kFault,      // it raises #GP(0) in the guest that made it
+  kRepeated,   // EPT01 has changed, and the guest tries again
+  kPerformed,  // the embedder has performed it, and FinishInstruction() has moved the guest on
+};
+
 // The hypervisor that uses this library, as far as the core asks it something. The defaults want
 // nothing: they make a hypervisor that adds nothing to the machine but nested VMX.
 //
@@ -72,10 +79,10 @@ class Embedder {
             .executable = true};
   }
   // An access that EPT01 does not allow; VMCS01 or VMCS02 is current and describes the EPT
-  // violation, `address` is L1's. True: the embedder has emulated the access or changed EPT01, and
-  // the guest goes on at its RIP. False: the access raises #GP(0) in the guest that made it.
-  virtual bool HandleForbiddenAccess(Vcpu&, [[maybe_unused]] GuestPhysicalAddress address) const {
-    return false;
+  // violation, `address` is L1's.
+  virtual ForbiddenAccess HandleForbiddenAccess(
+      Vcpu&, [[maybe_unused]] GuestPhysicalAddress address) const {
+    return ForbiddenAccess::kFault;
   }
 
  protected:

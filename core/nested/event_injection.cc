@@ -293,11 +293,11 @@ void TakeBackChangesForEvent(Vcpu& vcpu) {
   }
 }
 
-void RetireInstruction(Vcpu& vcpu) {
+void RetireInstruction(Vcpu& vcpu, std::optional<uint64_t> length) {
   Vmcs& vmcs = vcpu.ports.vmcs;
   constexpr uint64_t kLow32 = 0xFFFFFFFF;
-  const uint64_t rip =
-      vmcs.Read(VmcsField::kGuestRip) + vmcs.Read(VmcsField::kVmExitInstructionLength);
+  const uint64_t bytes = length ? *length : vmcs.Read(VmcsField::kVmExitInstructionLength);
+  const uint64_t rip = vmcs.Read(VmcsField::kGuestRip) + bytes;
   vmcs.Write(VmcsField::kGuestRip, IsIn64BitMode(vcpu) ? rip : rip & kLow32);
   const uint64_t rflags = vmcs.Read(VmcsField::kGuestRflags);
   if ((rflags & Rflags::kRf) != 0) vmcs.Write(VmcsField::kGuestRflags, rflags & ~Rflags::kRf);
@@ -308,8 +308,8 @@ void RetireInstruction(Vcpu& vcpu) {
   }
 }
 
-void RetireInstructionOfL2(Vcpu& vcpu) {
-  RetireInstruction(vcpu);
+void RetireInstructionOfL2(Vcpu& vcpu, std::optional<uint64_t> length) {
+  RetireInstruction(vcpu, length);
   if ((vcpu.state.vmcs12.Get<VmcsField::kPrimaryProcessorBasedControls>() &
        PrimaryProcessorBased::kMonitorTrapFlag) == 0) {
     return;

@@ -3,6 +3,7 @@
 #define NVMX_CORE_NESTED_EVENT_INJECTION_H_
 
 #include <cstdint>
+#include <optional>
 
 #include "core/nested/vcpu.h"
 #include "core/vmx/interruption_info.h"
@@ -38,11 +39,11 @@ void TakeBackChangesForEvent(Vcpu& vcpu);
 
 // L0 has performed the instruction with which the guest of the current VMCS exited: moves RIP
 // behind it, ends blocking by STI and MOV SS, and makes pending the debug exception of a single
-// step.
-void RetireInstruction(Vcpu& vcpu);
+// step. `length` is the instruction's if the exit does not tell it.
+void RetireInstruction(Vcpu& vcpu, std::optional<uint64_t> length = std::nullopt);
 
 // The same for L2, with the MTF VM exit that L1 may be waiting for. VMCS02 is current.
-void RetireInstructionOfL2(Vcpu& vcpu);
+void RetireInstructionOfL2(Vcpu& vcpu, std::optional<uint64_t> length = std::nullopt);
 
 // The guest of the current VMCS gets a fault in place of what it was doing when it exited: the
 // fault itself, or what becomes of it together with the event that was being delivered (a double

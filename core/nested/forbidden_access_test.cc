@@ -3,6 +3,7 @@
 // What becomes of an access of L2 or of L1 that EPT01 does not allow. SDM Vol. 3C, 29.3.3
 // "EPT-Induced VM Exits".
 #include "core/testing/memory_exits_fixture.h"
+#include "core/x86/rflags.h"
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
 
@@ -35,14 +36,30 @@ TEST_F(MemoryExitsTest, AWriteOfWhatEpt01GivesForReadingIsForbidden) {
   EXPECT_EQ(Injected().value(), kGp0);
 }
 
-TEST_F(MemoryExitsTest, AnAccessThatTheEmbedderEmulatesIsOver) {
+TEST_F(MemoryExitsTest, AnAccessForWhichTheEmbedderChangesEpt01IsRepeated) {
   embedder_.Unmap(kL1);
-  embedder_.EmulateAccesses();
+  embedder_.AnswerAccesses(ForbiddenAccess::kRepeated);
   ept12_.Map(kL2, kL1);
   RunL2();
+  const uint64_t rip = Vmcs02().Get<VmcsField::kGuestRip>();
   Violation(kL2, kR);
   ASSERT_TRUE(l1_.L2Runs());
   EXPECT_FALSE(Injected().valid());
+  EXPECT_EQ(Vmcs02().Get<VmcsField::kGuestRip>(), rip);
+}
+
+TEST_F(MemoryExitsTest, BehindAnAccessThatTheEmbedderPerformsNothingIsRepeated) {
+  embedder_.Unmap(kL1);
+  embedder_.AnswerAccesses(ForbiddenAccess::kPerformed, 5);
+  ept12_.Map(kL2, kL1);
+  RunL2();
+  const uint64_t rip = Vmcs02().Get<VmcsField::kGuestRip>();
+  Vmcs02().Set<VmcsField::kVmExitInstructionLength>(3);
+  Violation(kL2, kW);
+  ASSERT_TRUE(l1_.L2Runs());
+  EXPECT_FALSE(Injected().valid());
+  EXPECT_EQ(Vmcs02().Get<VmcsField::kGuestRip>(), rip + 5);
+  EXPECT_EQ(Vmcs02().Get<VmcsField::kGuestRflags>() & Rflags::kRf, 0u);
 }
 
 TEST_F(MemoryExitsTest, L1sViolationComesBeforeTheEmbedder) {
@@ -108,9 +125,16 @@ TEST_F(MemoryExitsTest, AViolationOfL1IsForTheEmbedderOrRaisesGeneralProtection)
   l1_.Exit(ExitReason::kEptViolation, kW);
   EXPECT_THAT(embedder_.asked(), testing::ElementsAre(0x9008u));
   EXPECT_EQ(vmcs01.Get<VmcsField::kVmEntryInterruptionInformation>(), kGp0);
-  embedder_.EmulateAccesses();
+  embedder_.AnswerAccesses(ForbiddenAccess::kRepeated);
+  const uint64_t rip = vmcs01.Get<VmcsField::kGuestRip>();
   l1_.Exit(ExitReason::kEptViolation, kW);
   EXPECT_EQ(vmcs01.Get<VmcsField::kVmEntryInterruptionInformation>() & 0x80000000, 0u);
+  EXPECT_EQ(vmcs01.Get<VmcsField::kGuestRip>(), rip);
+  embedder_.AnswerAccesses(ForbiddenAccess::kPerformed, 6);
+  l1_.Exit(ExitReason::kEptViolation, kW);
+  EXPECT_EQ(vmcs01.Get<VmcsField::kVmEntryInterruptionInformation>() & 0x80000000, 0u);
+  EXPECT_EQ(vmcs01.Get<VmcsField::kGuestRip>(), rip + 6);
+  EXPECT_EQ(vmcs01.Get<VmcsField::kGuestRflags>() & Rflags::kRf, 0u);
 }
 
 }  // namespace

@@ -48,11 +48,11 @@ void WriteRegister(Vcpu& vcpu, GeneralRegister name, uint64_t value) {
   vcpu.state.registers[static_cast<size_t>(name)] = value;
 }
 
-void FinishInstruction(Vcpu& vcpu) {
+void FinishInstruction(Vcpu& vcpu, std::optional<uint64_t> length) {
   if (vcpu.state.operation == VmxOperation::kNonRoot) {
-    RetireInstructionOfL2(vcpu);
+    RetireInstructionOfL2(vcpu, length);
   } else {
-    RetireInstruction(vcpu);
+    RetireInstruction(vcpu, length);
   }
 }
 

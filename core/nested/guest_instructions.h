@@ -3,6 +3,7 @@
 #define NVMX_CORE_NESTED_GUEST_INSTRUCTIONS_H_
 
 #include <cstdint>
+#include <optional>
 
 #include "core/nested/vcpu.h"
 #include "core/x86/general_register.h"
@@ -16,8 +17,9 @@ namespace nvmx {
 uint64_t ReadRegister(Vcpu& vcpu, GeneralRegister name);
 void WriteRegister(Vcpu& vcpu, GeneralRegister name, uint64_t value);
 
-// The instruction is done: the guest goes on behind it.
-void FinishInstruction(Vcpu& vcpu);
+// The instruction is done: the guest goes on behind it. `length` is the instruction's if the exit
+// does not tell it.
+void FinishInstruction(Vcpu& vcpu, std::optional<uint64_t> length = std::nullopt);
 
 void EmulateRdmsr(Vcpu& vcpu);
 void EmulateWrmsr(Vcpu& vcpu);

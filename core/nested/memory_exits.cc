@@ -20,6 +20,7 @@ namespace {
 
 enum class L2MemoryOutcome : uint8_t {
   kResume,     // L0 has dealt with it and L2 goes on at its RIP
+  kPerformed,  // L0 has performed the instruction, and L2 goes on behind it
   kForbidden,  // EPT01 does not allow the access and nobody has emulated it
   kToL1,       // the exit is L1's, and has been changed into what L1 sees
 };
@@ -113,8 +114,15 @@ bool Fill(Vcpu& vcpu, GuestPhysicalAddress address, uint64_t needed, const Ept12
 }
 
 L2MemoryOutcome Forbidden(Vcpu& vcpu, GuestPhysicalAddress address_of_l1) {
-  return vcpu.embedder.HandleForbiddenAccess(vcpu, address_of_l1) ? L2MemoryOutcome::kResume
-                                                                  : L2MemoryOutcome::kForbidden;
+  switch (vcpu.embedder.HandleForbiddenAccess(vcpu, address_of_l1)) {
+    case ForbiddenAccess::kFault:
+      break;
+    case ForbiddenAccess::kRepeated:
+      return L2MemoryOutcome::kResume;
+    case ForbiddenAccess::kPerformed:
+      return L2MemoryOutcome::kPerformed;
+  }
+  return L2MemoryOutcome::kForbidden;
 }
 
 // The exit as L1 sees it, which is not as VMCS02 describes it.
@@ -184,6 +192,8 @@ void Finish(Vcpu& vcpu, L2MemoryExit exit) {
     case L2MemoryOutcome::kResume:
       ReinjectVectoredEvent(vcpu);
       return;
+    case L2MemoryOutcome::kPerformed:
+      return;
     case L2MemoryOutcome::kForbidden:
       RaiseFault(vcpu, VmxOutcome::Fault(Vector::kGeneralProtection));
       return;
@@ -207,10 +217,15 @@ void HandleUntranslatedOperandOfL2(Vcpu& vcpu, const L2Memory::Untranslated& acc
 
 void HandleMemoryExitOfL1(Vcpu& vcpu) {
   const GuestPhysicalAddress address{vcpu.ports.vmcs.Read(VmcsField::kGuestPhysicalAddress)};
-  if (vcpu.embedder.HandleForbiddenAccess(vcpu, address)) {
-    ReinjectVectoredEvent(vcpu);
-  } else {
-    RaiseFault(vcpu, VmxOutcome::Fault(Vector::kGeneralProtection));
+  switch (vcpu.embedder.HandleForbiddenAccess(vcpu, address)) {
+    case ForbiddenAccess::kFault:
+      RaiseFault(vcpu, VmxOutcome::Fault(Vector::kGeneralProtection));
+      return;
+    case ForbiddenAccess::kRepeated:
+      ReinjectVectoredEvent(vcpu);
+      return;
+    case ForbiddenAccess::kPerformed:
+      return;
   }
 }
 

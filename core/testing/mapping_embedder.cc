@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "core/testing/mapping_embedder.h"
 
+#include "core/nested/guest_instructions.h"
+
 namespace nvmx {
 namespace {
 
@@ -28,9 +30,11 @@ Ept01Mapping MappingEmbedder::MapEpt01(const Vcpu&, GuestPhysicalAddress address
           .executable = true};
 }
 
-bool MappingEmbedder::HandleForbiddenAccess(Vcpu&, GuestPhysicalAddress address) const {
+ForbiddenAccess MappingEmbedder::HandleForbiddenAccess(Vcpu& vcpu,
+                                                       GuestPhysicalAddress address) const {
   asked_.push_back(address.value);
-  return emulates_;
+  if (answer_ == ForbiddenAccess::kPerformed) FinishInstruction(vcpu, instruction_bytes_);
+  return answer_;
 }
 
 }  // namespace nvmx

@@ -23,18 +23,23 @@ class MappingEmbedder final : public Embedder {
   void Unmap(uint64_t page) { Map(page, {}); }
   // What is not said otherwise is mapped alike in blocks of this size.
   void SetBlockShift(unsigned shift) { default_shift_ = shift; }
-  // HandleForbiddenAccess() emulates the access from now on.
-  void EmulateAccesses() { emulates_ = true; }
+  // What HandleForbiddenAccess() does from now on; kPerformed performs an instruction of so many
+  // bytes.
+  void AnswerAccesses(ForbiddenAccess answer, uint64_t bytes = 0) {
+    answer_ = answer;
+    instruction_bytes_ = bytes;
+  }
   const std::vector<uint64_t>& asked() const { return asked_; }
 
   Ept01Mapping MapEpt01(const Vcpu& vcpu, GuestPhysicalAddress address) const override;
-  bool HandleForbiddenAccess(Vcpu& vcpu, GuestPhysicalAddress address) const override;
+  ForbiddenAccess HandleForbiddenAccess(Vcpu& vcpu, GuestPhysicalAddress address) const override;
 
  private:
   // By their first byte.
   std::map<uint64_t, Ept01Mapping> blocks_;
   unsigned default_shift_ = 30;
-  bool emulates_ = false;
+  ForbiddenAccess answer_ = ForbiddenAccess::kFault;
+  uint64_t instruction_bytes_ = 0;
   mutable std::vector<uint64_t> asked_;
 };
 

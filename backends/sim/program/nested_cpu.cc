@@ -227,7 +227,7 @@ void NestedCpu::Record(TraceKind kind, uint64_t first, uint64_t second) {
   defect_ = absl::StrCat("L0 asserts: ", first, ", ", second);
 }
 
-bool NestedCpu::HandleForbiddenAccess(Vcpu& vcpu, GuestPhysicalAddress address) const {
+ForbiddenAccess NestedCpu::HandleForbiddenAccess(Vcpu& vcpu, GuestPhysicalAddress address) const {
   if (!forbidden_access_at_) forbidden_access_at_ = log().size();
   return Embedder::HandleForbiddenAccess(vcpu, address);
 }

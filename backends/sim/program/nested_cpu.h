@@ -141,7 +141,7 @@ class NestedCpu final : public ProgramCpu,
   Ept01Mapping MapEpt01(const Vcpu&, GuestPhysicalAddress address) const override {
     return l0_memory_.Map(address);
   }
-  bool HandleForbiddenAccess(Vcpu& vcpu, GuestPhysicalAddress address) const override;
+  ForbiddenAccess HandleForbiddenAccess(Vcpu& vcpu, GuestPhysicalAddress address) const override;
 
   Memory& memory_;
   L0Memory& l0_memory_;
