@@ -12,7 +12,11 @@ constexpr uint32_t kMsr = Index(Msr::IA32_APIC_BASE);
 
 bool MayLieAt(const Vcpu& vcpu, uint64_t value) {
   const auto width = static_cast<unsigned>(vcpu.state.offered.physical_address_width);
-  const uint64_t page = PageBase(value & PhysicalAddressMask(width));
+  const uint64_t address_mask = PhysicalAddressMask(width);
+  const uint64_t page = PageBase(value & address_mask);
+  // Where it lies it may stay, even if EPT01 guards the registers.
+  const std::optional<uint64_t> old = vcpu.ports.cpu.ReadMsr(kMsr);
+  if (old && PageBase(*old & address_mask) == page) return true;
   const std::optional<PhysicalAddress> address =
       TranslateForHardware(vcpu, GuestPhysicalAddress{page}, EptEntry::kRead | EptEntry::kWrite);
   return address && address->value == page;

@@ -71,6 +71,16 @@ TEST_F(ApicBaseTest, ItCannotLieOverMemoryThatIsNotL1s) {
 TEST_F(ApicBaseTest, ItCannotLieWhereEpt01LeadsElsewhere) {
   const EmbedderWithHole embedder({.shift = 0x10000});
   l1_.SetEmbedder(embedder);
+  EXPECT_FALSE(Write(0x6000 | ApicBase::kEnable));
+  EXPECT_EQ(Physical(), kOn);
+}
+
+TEST_F(ApicBaseTest, WhereItLiesItMayStay) {
+  const EmbedderWithHole embedder({.hole = kPage, .hole_is_readable = true});
+  l1_.SetEmbedder(embedder);
+  EXPECT_TRUE(Write(kOn | ApicBase::kEnableX2Apic));
+  EXPECT_TRUE(Write(kOff));
+  EXPECT_TRUE(Write(0x6000 | ApicBase::kEnable));
   EXPECT_FALSE(Write(kOn));
 }
 
