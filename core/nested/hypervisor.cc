@@ -19,6 +19,10 @@ void HandleVmExit(Vcpu& vcpu, RawExit raw) {
     EndWaitForSipi(vcpu);
     HandleL1Exit(vcpu, *exit);
   }
+  ArrangeEntry(vcpu);
+}
+
+void ArrangeEntry(Vcpu& vcpu) {
   if (vcpu.state.operation == VmxOperation::kNonRoot) ArmExitsOfL1(vcpu);
   if (vcpu.state.init_latched != 0) DeliverLatchedInit(vcpu);
   BeginWaitForSipi(vcpu);

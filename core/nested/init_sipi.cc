@@ -102,6 +102,14 @@ void ResetL1(Vcpu& vcpu) {
   vcpu.state.cr2 = 0;
 }
 
+void StartL1(Vcpu& vcpu, uint64_t vector) {
+  Vmcs& vmcs = vcpu.ports.vmcs;
+  vmcs.Write(VmcsField::kGuestCsSelector, vector << 8);
+  vmcs.Write(VmcsField::kGuestCsBase, vector << 12);
+  vmcs.Write(VmcsField::kGuestRip, 0);
+  vmcs.Write(VmcsField::kGuestActivityState, static_cast<uint64_t>(ActivityState::kActive));
+}
+
 bool DeliversAnEvent(Vcpu& vcpu) {
   const InterruptionInformation event(
       static_cast<uint32_t>(vcpu.ports.vmcs.Read(VmcsField::kVmEntryInterruptionInformation)));
@@ -113,12 +121,19 @@ bool DeliversAnEvent(Vcpu& vcpu) {
 void HandleInitOfL1(Vcpu& vcpu) { vcpu.state.init_latched = 1; }
 
 void HandleSipiOfL1(Vcpu& vcpu) {
-  Vmcs& vmcs = vcpu.ports.vmcs;
-  const uint64_t vector = vmcs.Read(VmcsField::kExitQualification) & 0xFF;
-  vmcs.Write(VmcsField::kGuestCsSelector, vector << 8);
-  vmcs.Write(VmcsField::kGuestCsBase, vector << 12);
-  vmcs.Write(VmcsField::kGuestRip, 0);
-  vmcs.Write(VmcsField::kGuestActivityState, static_cast<uint64_t>(ActivityState::kActive));
+  StartL1(vcpu, vcpu.ports.vmcs.Read(VmcsField::kExitQualification) & 0xFF);
+}
+
+// Where L1 waits for a SIPI already, it changes nothing.
+void SendInitToGuest(Vcpu& vcpu) {
+  if (vcpu.state.operation == VmxOperation::kOff && WaitsForSipi(vcpu)) return;
+  HandleInitOfL1(vcpu);
+}
+
+void SendSipiToL1(Vcpu& vcpu, uint8_t vector) {
+  if (vcpu.state.operation != VmxOperation::kOff || !WaitsForSipi(vcpu)) return;
+  EndWaitForSipi(vcpu);
+  StartL1(vcpu, vector);
 }
 
 void DeliverLatchedInit(Vcpu& vcpu) {

@@ -2,6 +2,8 @@
 #ifndef NVMX_CORE_NESTED_INIT_SIPI_H_
 #define NVMX_CORE_NESTED_INIT_SIPI_H_
 
+#include <cstdint>
+
 #include "core/nested/vcpu.h"
 
 namespace nvmx {
@@ -18,6 +20,12 @@ void HandleInitOfL1(Vcpu& vcpu);
 // VMCS01's exit for a SIPI: L1 starts in real mode at the 4-KByte page that the exit qualification
 // names. SDM Vol. 3A, 9.4.3 "MP Initialization Protocol Algorithm for MP Systems".
 void HandleSipiOfL1(Vcpu& vcpu);
+
+// The same for a backend that takes INIT and SIPI off L1's hands before a processor sees them, and
+// keeps a CPU whose L1 waits for a SIPI in root. Called between two VM exits, in front of
+// ArrangeEntry(). L1 takes the SIPI only if it waits for one; VMCS01 is current if it does.
+void SendInitToGuest(Vcpu& vcpu);
+void SendSipiToL1(Vcpu& vcpu, uint8_t vector);
 
 // Called after each VM exit was handled and before an NMI is delivered: acts on a remembered INIT
 // as soon as a processor would. Outside VMX operation it resets L1; in L1's root operation it

@@ -6,6 +6,7 @@
 
 #include <algorithm>
 
+#include "core/nested/hypervisor.h"
 #include "core/nested/vmcs01.h"
 #include "core/testing/builders.h"
 #include "core/testing/fake_vcpu.h"
@@ -153,6 +154,50 @@ TEST_F(InitSipiTest, ASipiStartsL1AtThePageThatItNames) {
   EXPECT_EQ(l1.Get<VmcsField::kGuestCsBase>(), 0x9A000u);
   EXPECT_EQ(l1.Get<VmcsField::kGuestRip>(), 0u);
   EXPECT_EQ(l1.Get<VmcsField::kGuestActivityState>(), 0u);
+}
+
+// --- A backend that takes them off L1's hands ---
+
+TEST_F(InitSipiTest, InitAndSipiBetweenTwoExitsDoWhatTheirExitsDo) {
+  VmcsImage& l1 = l1_.vmcs.vmcs01();
+  SendInitToGuest(l1_.vcpu());
+  ArrangeEntry(l1_.vcpu());
+  EXPECT_EQ(l1.Get<VmcsField::kGuestRip>(), 0xFFF0u);
+  EXPECT_EQ(l1.Get<VmcsField::kGuestActivityState>(),
+            static_cast<uint64_t>(ActivityState::kWaitForSipi));
+  EXPECT_EQ(l1_.state.left_out, 1u);
+  l1_.Register(GeneralRegister::kRbx) = 7;
+  SendInitToGuest(l1_.vcpu());
+  ArrangeEntry(l1_.vcpu());
+  EXPECT_EQ(l1_.Register(GeneralRegister::kRbx), 7u) << "it waits already";
+  SendSipiToL1(l1_.vcpu(), 0x9A);
+  EXPECT_EQ(l1.Get<VmcsField::kGuestCsSelector>(), 0x9A00u);
+  EXPECT_EQ(l1.Get<VmcsField::kGuestCsBase>(), 0x9A000u);
+  EXPECT_EQ(l1.Get<VmcsField::kGuestRip>(), 0u);
+  EXPECT_EQ(l1.Get<VmcsField::kGuestActivityState>(), 0u);
+  EXPECT_EQ(l1_.state.left_out, 0u);
+}
+
+TEST_F(InitSipiTest, ASipiThatL1DoesNotWaitForIsDropped) {
+  const uint64_t rip = l1_.vmcs.vmcs01().Get<VmcsField::kGuestRip>();
+  SendSipiToL1(l1_.vcpu(), 0x9A);
+  EXPECT_EQ(l1_.vmcs.vmcs01().Get<VmcsField::kGuestRip>(), rip);
+  v_.Set<VmcsField::kGuestActivityState>(static_cast<uint64_t>(ActivityState::kWaitForSipi));
+  l1_.MakeCurrentVmcs12(v_);
+  l1_.Exit(ExitReason::kVmlaunch);
+  SendSipiToL1(l1_.vcpu(), 0x9A);
+  EXPECT_TRUE(l1_.L2Runs());
+  EXPECT_EQ(l1_.state.left_out, 1u);
+}
+
+TEST_F(InitSipiTest, AnInitBetweenTwoExitsIsL2sExit) {
+  l1_.RunL2(v_);
+  SendInitToGuest(l1_.vcpu());
+  ArrangeEntry(l1_.vcpu());
+  ExpectInitExit();
+  SendInitToGuest(l1_.vcpu());
+  ArrangeEntry(l1_.vcpu());
+  EXPECT_EQ(l1_.state.init_latched, 1u) << "blocked in L1's root operation";
 }
 
 // --- Quiesces, which an NMI cannot bring to a CPU that waits ---
