@@ -72,6 +72,13 @@ class QuiesceProtocol {
   // Returns how many CPUs have stopped.
   virtual uint64_t Begin(SmpContext& context) const;
   virtual void End(SmpContext& context, uint64_t stopped) const;
+  // For a protocol that is another one and something more.
+  static uint64_t BeginAs(const QuiesceProtocol& order, SmpContext& context) {
+    return order.Begin(context);
+  }
+  static void EndAs(const QuiesceProtocol& order, SmpContext& context, uint64_t stopped) {
+    order.End(context, stopped);
+  }
   // What the responder does between its acknowledgement and its return.
   static void StandStill(SmpContext& context);
 

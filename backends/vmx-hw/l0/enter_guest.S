@@ -58,6 +58,16 @@ leave:
         pop %rbx
         ret
 
+// RDI: the mark. Interrupts are disabled: nothing but an NMI ends the HLT.
+        .globl WaitForNmi, wait_for_nmi_begin, wait_for_nmi_end
+WaitForNmi:
+wait_for_nmi_begin:
+        cmpl $0, (%rdi)
+        jne wait_for_nmi_end
+        hlt
+wait_for_nmi_end:
+        ret
+
 // HOST_RIP; RSP is where EnterGuest left it.
 GuestExit:
         push %rdi

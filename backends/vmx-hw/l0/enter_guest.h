@@ -19,6 +19,12 @@ EnterGuestResult EnterGuest(uint64_t* registers, uint64_t is_launched, const uin
 // HOST_RIP.
 void GuestExit();
 
+// Halts until an NMI is taken, unless the mark is set or becomes so before.
+void WaitForNmi(const uint32_t* nmi_mark);
+// Code in which the NMI handler replaces RIP by wait_for_nmi_end.
+extern const char wait_for_nmi_begin[];
+extern const char wait_for_nmi_end[];
+
 // Code in which the NMI handler replaces RIP by EnterGuestAgain.
 extern const char enter_guest_begin[];
 extern const char enter_guest_end[];

@@ -121,8 +121,15 @@ void Ept01::Fill(const MtrrSettings& memory_types) {
     }
     uint64_t end = std::min(types.SameTypeUntil(begin), kSpan);
     if (begin < absent_.begin) end = std::min(end, absent_.begin);
+    uint64_t rights = EptEntry::kPermissions;
+    if (begin < read_only_) {
+      end = std::min(end, read_only_);
+    } else if (begin == read_only_) {
+      end = begin + kPageSize;
+      rights &= ~EptEntry::kWrite;
+    }
     const auto type = static_cast<uint64_t>(types.settings().TypeOf(begin));
-    begin = writer.Write(begin, end, EptEntry::kPermissions | type << EptEntry::kMemoryTypeShift);
+    begin = writer.Write(begin, end, rights | type << EptEntry::kMemoryTypeShift);
   }
 }
 
@@ -141,7 +148,8 @@ Ept01Mapping Ept01::Map(GuestPhysicalAddress address) const {
     mapping.block_shift = EptLevelShift(level < kEptLevelPdpte ? level : kEptLevelPdpte);
     if ((entry & EptEntry::kPermissions) == 0) return mapping;
     if (level == kEptLevelPte || (entry & EptEntry::kLarge) != 0) {
-      mapping.readable = mapping.writable = mapping.executable = true;
+      mapping.readable = mapping.executable = true;
+      mapping.writable = (entry & EptEntry::kWrite) != 0;
       mapping.memory_type =
           static_cast<MemoryType>((entry & EptEntry::kMemoryType) >> EptEntry::kMemoryTypeShift);
       return mapping;

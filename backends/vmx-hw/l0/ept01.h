@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// EPT01: what L1 calls physical memory. Every address is itself, but L0's own are not there.
+// EPT01: what L1 calls physical memory. Every address is itself, but L0's own are not there, and
+// one page is not writable.
 #ifndef NVMX_BACKENDS_VMX_HW_L0_EPT01_H_
 #define NVMX_BACKENDS_VMX_HW_L0_EPT01_H_
 
@@ -39,15 +40,20 @@ class Ept01 {
   // What is mapped begins at 0 and ends here; beyond, an access raises #GP.
   static constexpr uint64_t kSpan = uint64_t{1} << 39;
   // How many pages Fill() needs at most: each border of a memory type, of which the MTRRs make at
-  // most 31, and each end of what is absent, splits one page of 1 GByte and one of 2 MBytes.
+  // most 31, each end of what is absent, and the page that is not writable, splits one page of 1
+  // GByte and one of 2 MBytes.
   static constexpr size_t PagesNeeded(bool has_1gbyte_pages) {
-    constexpr size_t kSplits = 33;
+    constexpr size_t kSplits = 34;
     return 2 + (has_1gbyte_pages ? kSplits : kSpan >> 30) + kSplits;
   }
 
-  // `absent` is not mapped; its ends are multiples of 2 MBytes. `pages` are at least PagesNeeded().
-  Ept01(HostPages pages, AddressRange absent, bool has_1gbyte_pages)
-      : pages_(pages), absent_(absent), has_1gbyte_pages_(has_1gbyte_pages) {}
+  // `absent` is not mapped; its ends are multiples of 2 MBytes. The page at `read_only` is not
+  // writable. `pages` are at least PagesNeeded().
+  Ept01(HostPages pages, AddressRange absent, uint64_t read_only, bool has_1gbyte_pages)
+      : pages_(pages),
+        absent_(absent),
+        read_only_(read_only),
+        has_1gbyte_pages_(has_1gbyte_pages) {}
 
   // Writes all paging structures, with the largest pages that memory types allow, unless they are
   // as these settings want them. The processor may hold on to older ones until INVEPT; no guest may
@@ -61,6 +67,7 @@ class Ept01 {
  private:
   HostPages pages_;
   AddressRange absent_;
+  uint64_t read_only_;
   bool has_1gbyte_pages_;
   // What the structures were filled for.
   EffectiveMtrrs types_;

@@ -14,6 +14,7 @@ namespace {
 constexpr uint64_t kMByte = uint64_t{1} << 20;
 constexpr uint64_t kGByte = uint64_t{1} << 30;
 constexpr AddressRange kAbsent{kGByte + 4 * kMByte, kGByte + 8 * kMByte};
+constexpr uint64_t kReadOnly = 0xFEE00000;
 
 // What firmware writes: WB below 2 GBytes, UC above, fixed ranges with a hole for the screen.
 MtrrSettings FirmwareSettings() {
@@ -31,7 +32,8 @@ class Ept01Test : public testing::TestWithParam<bool> {
  protected:
   Ept01Test()
       : storage_(Ept01::PagesNeeded(GetParam())),
-        ept_({std::span(storage_), PhysicalAddress{kAbsent.begin}}, kAbsent, GetParam()) {}
+        ept_({std::span(storage_), PhysicalAddress{kAbsent.begin}}, kAbsent, kReadOnly,
+             GetParam()) {}
 
   std::vector<HostPage> storage_;
   Ept01 ept_;
@@ -52,6 +54,20 @@ TEST_P(Ept01Test, MapsEverythingButTheAbsentRangeToItself) {
   }
 }
 
+TEST_P(Ept01Test, OnePageIsNotWritable) {
+  ept_.Fill(FirmwareSettings());
+  for (uint64_t address : {kReadOnly, kReadOnly + kPageSize - 1}) {
+    const Ept01Mapping mapping = ept_.Map({address});
+    EXPECT_TRUE(mapping.readable);
+    EXPECT_FALSE(mapping.writable);
+    EXPECT_EQ(mapping.address.value, address);
+    EXPECT_EQ(mapping.block_shift, 12u);
+    EXPECT_EQ(mapping.memory_type, MemoryType::kUncacheable);
+  }
+  EXPECT_TRUE(ept_.Map({kReadOnly - 1}).writable);
+  EXPECT_TRUE(ept_.Map({kReadOnly + kPageSize}).writable);
+}
+
 TEST_P(Ept01Test, MemoryTypesAreThoseOfTheMtrrsAtEveryBorder) {
   const MtrrSettings types = FirmwareSettings();
   ept_.Fill(types);
@@ -65,7 +81,8 @@ TEST_P(Ept01Test, MemoryTypesAreThoseOfTheMtrrsAtEveryBorder) {
 TEST_P(Ept01Test, BlocksAreAsLargeAsTheyCanBe) {
   ept_.Fill(FirmwareSettings());
   const unsigned largest = GetParam() ? 30 : 21;
-  EXPECT_EQ(ept_.Map({3 * kGByte}).block_shift, largest);
+  EXPECT_EQ(ept_.Map({2 * kGByte}).block_shift, largest);
+  EXPECT_EQ(ept_.Map({3 * kGByte}).block_shift, 21u) << "a page of the GByte is not writable";
   EXPECT_EQ(ept_.Map({kGByte}).block_shift, 21u) << "a part of the GByte is absent";
   EXPECT_EQ(ept_.Map({kAbsent.begin}).block_shift, 21u);
   EXPECT_EQ(ept_.Map({0xA0000}).block_shift, 12u);

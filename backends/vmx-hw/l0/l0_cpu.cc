@@ -84,11 +84,8 @@ void L0Cpu::Run() {
   BeginWaitForSipi(vcpu_);
   LookAgainAtPendingNmis();
   for (;;) {
-    if (ReadCr2() != state_.cr2) WriteCr2(state_.cr2);
-    NoteNmiBlockingBeforeEntry();
-    bool& launched = launched_[static_cast<size_t>(current_)];
-    status_.Enter(current_);
-    switch (EnterGuest(state_.registers.data(), launched ? 1 : 0, &nmi_mark_)) {
+    TakeStartupIpis();
+    switch (EnterGuestOrWait()) {
       case kVmfail:
         FailEntry("VMfail");
       case kNmiBeforeEntry:
@@ -97,7 +94,6 @@ void L0Cpu::Run() {
       case kGuestExited:
         break;
     }
-    launched = true;
     state_.cr2 = ReadCr2();
     // An NMI that comes from here on may come behind the last look.
     nmi_mark_ = 0;
@@ -114,6 +110,25 @@ void L0Cpu::Run() {
       shared_.log.WriteSome();
     }
   }
+}
+
+// An L1 that waits for a SIPI is not entered: the SIPI comes to TakeStartupIpis(), with an NMI.
+EnterGuestResult L0Cpu::EnterGuestOrWait() {
+  if (state_.left_out != 0 && current_ == VmcsRole::kVmcs01) {
+    WaitForNmi(&nmi_mark_);
+    return kNmiBeforeEntry;
+  }
+  const bool l2_waits = state_.left_out != 0;
+  if (l2_waits) shared_.startup.BeginWaitOfL2(vcpu_);
+  if (ReadCr2() != state_.cr2) WriteCr2(state_.cr2);
+  NoteNmiBlockingBeforeEntry();
+  bool& launched = launched_[static_cast<size_t>(current_)];
+  status_.Enter(current_);
+  const EnterGuestResult result = EnterGuest(state_.registers.data(), launched ? 1 : 0, &nmi_mark_);
+  launched |= result == kGuestExited;
+  // Nobody waits for this CPU to take an NMI meanwhile, which cannot be what has ended the wait.
+  if (l2_waits) shared_.startup.EndWaitOfL2(vcpu_);
+  return result;
 }
 
 // Bochs 2.7 blocks SMIs and NMIs in wait-for-SIPI and never ends that if a SIPI is a VM exit. What
@@ -169,6 +184,10 @@ void L0Cpu::TakeNmiInRoot(TrapFrame& frame) {
   if (frame.rip >= reinterpret_cast<uintptr_t>(enter_guest_begin) &&
       frame.rip < reinterpret_cast<uintptr_t>(enter_guest_end)) {
     frame.rip = reinterpret_cast<uintptr_t>(&EnterGuestAgain);
+  }
+  if (frame.rip >= reinterpret_cast<uintptr_t>(wait_for_nmi_begin) &&
+      frame.rip < reinterpret_cast<uintptr_t>(wait_for_nmi_end)) {
+    frame.rip = reinterpret_cast<uintptr_t>(wait_for_nmi_end);
   }
 }
 

@@ -8,10 +8,13 @@
 #include <optional>
 #include <span>
 
+#include "backends/vmx-hw/l0/enter_guest.h"
 #include "backends/vmx-hw/l0/ept01.h"
 #include "backends/vmx-hw/l0/l0_layout.h"
-#include "backends/vmx-hw/l0/nmi_blocking.h"
 #include "backends/vmx-hw/l0/l0_log.h"
+#include "backends/vmx-hw/l0/nmi_blocking.h"
+#include "backends/vmx-hw/l0/startup_ipis.h"
+#include "backends/vmx-hw/l0/store_instruction.h"
 #include "backends/vmx-hw/l0/watchdog.h"
 #include "backends/vmx-hw/machine/memory_map.h"
 #include "backends/vmx-hw/machine/traps.h"
@@ -33,6 +36,8 @@ struct L0Shared {
   const Choreography& choreography;
   L0Log& log;
   Watchdog& watchdog;
+  StartupIpis& startup;
+  uint64_t apic_page;  // of all CPUs'; EPT01 lets nobody write it
 };
 
 // Where L1's boot CPU begins: in 32-bit protected mode, with flat segments and without paging.
@@ -79,6 +84,13 @@ class L0Cpu final : private Cpu,
   void SettleNmiBlockingAfterExit();
   void StayInVmxAbort();
   void LookAgainAtPendingNmis();
+  EnterGuestResult EnterGuestOrWait();
+  // INIT and SIPI in software (l1_apic.cc): what other CPUs have sent; what L1 writes to
+  // its ICR; and the instructions that it writes the guarded registers with.
+  void TakeStartupIpis();
+  void InterceptIcr();
+  bool WriteIcr(uint64_t value);
+  std::optional<StoreInstruction> FetchStore(Vcpu& vcpu) const;
   [[noreturn]] void FailEntry(const char* what);
   // An exit that cannot be: hardware refuses the guest state that it was entered with.
   void CheckEntered();
@@ -137,6 +149,7 @@ class L0Cpu final : private Cpu,
   Ept01Mapping MapEpt01(const Vcpu&, GuestPhysicalAddress address) const override {
     return shared_.ept01.Map(address);
   }
+  ForbiddenAccess HandleForbiddenAccess(Vcpu& vcpu, GuestPhysicalAddress address) const override;
 
   uint64_t VmcsOffset(VmcsRole role) const {
     return shared_.layout.VmxOffset(index_) + (1 + static_cast<uint64_t>(role)) * kPageSize;

@@ -45,7 +45,9 @@ void Copy(void* to, const void* from, size_t bytes) {
 // --- Cpu
 
 std::optional<uint64_t> L0Cpu::ReadMsr(uint32_t msr) { return TryReadMsr(msr); }
-bool L0Cpu::WriteMsr(uint32_t msr, uint64_t value) { return TryWriteMsr(msr, value); }
+bool L0Cpu::WriteMsr(uint32_t msr, uint64_t value) {
+  return msr == kX2apicIcrMsr ? WriteIcr(value) : TryWriteMsr(msr, value);
+}
 
 CpuidRegisters L0Cpu::Cpuid(uint32_t leaf, uint32_t subleaf) {
   const CpuidResult r = metal::Cpuid(leaf, subleaf);

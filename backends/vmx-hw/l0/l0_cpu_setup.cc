@@ -57,6 +57,7 @@ void L0Cpu::EnterVmxOperation(const Capabilities& hardware, const MtrrSettings& 
   InitializeVmcs(VmcsRole::kVmcs01);
 
   InitializeVmcs01Controls(vcpu_);
+  InterceptIcr();
   Write(VmcsField::kSecondaryProcessorBasedControls,
         Read(VmcsField::kSecondaryProcessorBasedControls) | Secondary::kEnableEpt |
             Secondary::kUnrestrictedGuest);

@@ -17,6 +17,7 @@
 #include "backends/vmx-hw/l0/l1_loader.h"
 #include "backends/vmx-hw/l0/options.h"
 #include "backends/vmx-hw/l0/requirements.h"
+#include "backends/vmx-hw/l0/startup_ipis.h"
 #include "backends/vmx-hw/l0/watchdog.h"
 #include "backends/vmx-hw/machine/acpi.h"
 #include "backends/vmx-hw/machine/console.h"
@@ -52,10 +53,12 @@ struct Storage {
 constinit Storage<L0Layout> layout_storage{};
 constinit Storage<System> system_storage{};
 constinit Storage<Ept01> ept01_storage{};
+constinit Storage<QuiesceBesideStartupIpis> quiesce_storage{};
 constinit Storage<L0Shared> shared_storage{};
 constinit std::array<Storage<L0Cpu>, kMostCpus> cpu_storage{};
 constinit L0Log event_log;
 constinit Watchdog watchdog;
+constinit StartupIpis startup;
 constinit MemoryMap l1_memory;
 constinit Capabilities hardware;
 constinit MtrrSettings memory_types;
@@ -204,10 +207,19 @@ void MakeShared(L0Layout& layout, uint32_t cpus, bool has_1gbyte_pages, const Va
   std::memcpy(system.ept01_memory_types.bytes().data(), &memory_types, sizeof memory_types);
   const HostPages pages{{layout.At<HostPage>(layout.Ept01Offset()), layout.ept01_pages()},
                         PhysicalAddress{layout.PhysicalOf(layout.Ept01Offset())}};
-  Ept01& ept01 = ept01_storage.Make(pages, layout.physical(), has_1gbyte_pages);
+  Ept01& ept01 = ept01_storage.Make(pages, layout.physical(), ApicAddress(), has_1gbyte_pages);
   ept01.Fill(memory_types);
-  shared = new (shared_storage.bytes.data()) L0Shared{
-      layout, system, ept01, l1_memory, variant.quiesce, variant.choreography, event_log, watchdog};
+  shared =
+      new (shared_storage.bytes.data()) L0Shared{layout,
+                                                 system,
+                                                 ept01,
+                                                 l1_memory,
+                                                 quiesce_storage.Make(variant.quiesce, startup),
+                                                 variant.choreography,
+                                                 event_log,
+                                                 watchdog,
+                                                 startup,
+                                                 ApicAddress()};
 }
 
 }  // namespace

@@ -10,7 +10,6 @@ constexpr uint32_t kApicBaseMsr = 0x1B;
 constexpr uint64_t kX2apicMode = 1 << 10;
 constexpr uint64_t kApicBaseAddress = 0xF'FFFF'F000;
 constexpr uint32_t kX2apicIdMsr = 0x802;
-constexpr uint32_t kX2apicIcrMsr = 0x830;
 constexpr uint32_t kIdRegister = 0x20;
 constexpr uint32_t kIcrLow = 0x300;
 constexpr uint32_t kIcrHigh = 0x310;
@@ -23,11 +22,8 @@ constexpr uint32_t kDeliveryPending = 1 << 12;
 constexpr uint32_t kAssert = 1 << 14;
 constexpr uint32_t kAllExcludingSelf = 3 << 18;
 
-bool IsX2apic() { return (ReadMsr(kApicBaseMsr) & kX2apicMode) != 0; }
-
 volatile uint32_t& Register(uint32_t offset) {
-  const uint64_t base = ReadMsr(kApicBaseMsr) & kApicBaseAddress;
-  return *reinterpret_cast<volatile uint32_t*>(static_cast<uintptr_t>(base) + offset);
+  return *reinterpret_cast<volatile uint32_t*>(static_cast<uintptr_t>(ApicAddress()) + offset);
 }
 
 void AwaitDelivery() {
@@ -35,7 +31,7 @@ void AwaitDelivery() {
 }
 
 void Send(uint32_t apic_id, uint32_t command) {
-  if (IsX2apic()) return WriteMsr(kX2apicIcrMsr, uint64_t{apic_id} << 32 | command);
+  if (IsInX2apicMode()) return WriteMsr(kX2apicIcrMsr, uint64_t{apic_id} << 32 | command);
   const uint32_t before = Register(kIcrHigh);
   AwaitDelivery();
   Register(kIcrHigh) = apic_id << 24;
@@ -57,8 +53,13 @@ constexpr uint32_t kLongestWait = 50000;  // in microseconds, of one countdown o
 
 }  // namespace
 
+bool IsInX2apicMode() { return (ReadMsr(kApicBaseMsr) & kX2apicMode) != 0; }
+uint64_t ApicAddress() { return ReadMsr(kApicBaseMsr) & kApicBaseAddress; }
+uint32_t ReadIcrHigh() { return Register(kIcrHigh); }
+
 uint32_t ReadApicId() {
-  return IsX2apic() ? static_cast<uint32_t>(ReadMsr(kX2apicIdMsr)) : Register(kIdRegister) >> 24;
+  return IsInX2apicMode() ? static_cast<uint32_t>(ReadMsr(kX2apicIdMsr))
+                          : Register(kIdRegister) >> 24;
 }
 
 void SendNmi(uint32_t apic_id) { Send(apic_id, kDeliverNmi | kAssert); }

@@ -9,7 +9,14 @@
 
 namespace nvmx::metal {
 
+inline constexpr uint32_t kX2apicIcrMsr = 0x830;
+
 uint32_t ReadApicId();
+bool IsInX2apicMode();
+// Where the registers lie in xAPIC mode.
+uint64_t ApicAddress();
+// What the ICR's upper half holds in xAPIC mode.
+uint32_t ReadIcrHigh();
 
 // Each returns once the local APIC has sent it. What an ICR held before is in it again afterwards:
 // in xAPIC mode somebody else may have written its upper half and not yet the lower.
