@@ -27,6 +27,10 @@ constexpr uint8_t kLoadR14[] = {0x41, 0xBE};
 constexpr uint8_t kStoreR15[] = {0x4C, 0x89, 0x3C, 0x25};
 constexpr uint8_t kLoadR15[] = {0x41, 0xBF};
 constexpr uint8_t kJmpByR15[] = {0x41, 0xFF, 0xA7};
+// MOV R15, imm64. With operands of 32 bits: DEC ECX; MOV EDI, imm32; VMCALL; of 16 bits: NOPs
+// behind the shorter immediate, then VMCALL.
+constexpr uint8_t kOnlyIn64BitMode[] = {0x49, 0xBF, 0x90, 0x90, 0x90, 0x90, 0x0F, 0x01, 0xC1, 0x90};
+constexpr size_t kVmcallInIt = 6;
 // Where in a stub the slot's address is.
 constexpr size_t kSlotInStub = sizeof kStoreR14 + sizeof(uint32_t) + sizeof kLoadR14;
 
@@ -103,6 +107,10 @@ bool CodeSlots::IsInCommonCode(uint64_t address) const {
   return address >= parts_.stubs && address < parts_.stubs + kCommonBytes;
 }
 
+bool CodeSlots::IsOutside64BitMode(uint64_t rip) const {
+  return rip == parts_.stubs + sizeof kStoreR15 + sizeof(uint32_t) + kVmcallInIt;
+}
+
 CodeSlots::Bytes CodeSlots::Write(uint64_t slot, const Bytes& bytes) {
   Bytes before;
   std::memcpy(before.data(), At(slot), before.size());
@@ -127,6 +135,8 @@ void CodeSlots::WriteCommonCode() {
   std::memcpy(At(at), kStoreR15, sizeof kStoreR15);
   Put32(at + sizeof kStoreR15, parts_.area + NVMX_AREA_R15);
   at += sizeof kStoreR15 + sizeof(uint32_t);
+  std::memcpy(At(at), kOnlyIn64BitMode, sizeof kOnlyIn64BitMode);
+  at += sizeof kOnlyIn64BitMode;
   std::memcpy(At(at), kLoadR15, sizeof kLoadR15);
   Put32(at + sizeof kLoadR15, parts_.area);
   at += sizeof kLoadR15 + sizeof(uint32_t);

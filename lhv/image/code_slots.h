@@ -20,8 +20,9 @@ namespace nvmx::lhv {
 class CodeSlots {
  public:
   static constexpr size_t kStubBytes = 24;
-  // Two instructions before the stubs of a CPU: they find the CpuArea.
-  static constexpr size_t kCommonBytes = 24;
+  // Before the stubs of a CPU, what they share: it finds the CpuArea. Outside 64-bit mode it is
+  // VMCALL.
+  static constexpr size_t kCommonBytes = 32;
 
   struct Parts {
     uint32_t cpu;
@@ -45,6 +46,9 @@ class CodeSlots {
   std::optional<uint64_t> SlotOfStub(uint64_t address) const;
   // True for an address in the code that all stubs share.
   bool IsInCommonCode(uint64_t address) const;
+  // True if VMCALL there says that a stub was come to outside 64-bit mode, where the interpreter
+  // cannot run.
+  bool IsOutside64BitMode(uint64_t rip) const;
 
   using Bytes = std::array<uint8_t, kInstructionBytes>;
   // Gives what was there.

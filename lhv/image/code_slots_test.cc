@@ -81,6 +81,23 @@ TEST_F(CodeSlotsTest, EachSlotLeadsToAStubThatKnowsIt) {
   EXPECT_TRUE(slots.IsInCommonCode(kStubs));
 }
 
+TEST_F(CodeSlotsTest, OutsideOf64BitModeTheCommonCodeIsVmcall) {
+  CodeSlots slots = Slots();
+  slots.FillAll();
+  // MOV [disp32], R15, without REX of EDI.
+  EXPECT_EQ(Get<uint32_t>(kStubs), 0x253C894Cu);
+  // MOV R15, imm64; without REX MOV EDI, imm32, and VMCALL behind it.
+  EXPECT_EQ(Get<uint16_t>(kStubs + 8), 0xBF49);
+  constexpr uint64_t kVmcall = kStubs + 14;
+  EXPECT_EQ(Get<uint32_t>(kVmcall) & 0xFFFFFF, 0xC1010Fu);
+  EXPECT_TRUE(slots.IsOutside64BitMode(kVmcall));
+  EXPECT_FALSE(slots.IsOutside64BitMode(kStubs));
+  // MOV R15D, imm32; JMP [R15 + disp32].
+  EXPECT_EQ(Get<uint16_t>(kStubs + 18), 0xBF41);
+  EXPECT_EQ(Get<uint32_t>(kStubs + 20), kArea);
+  EXPECT_EQ(Get<uint32_t>(kStubs + 24) & 0xFFFFFF, 0xA7FF41u);
+}
+
 TEST_F(CodeSlotsTest, ClearingPutsEverythingBack) {
   CodeSlots slots = Slots();
   slots.FillAll();

@@ -186,6 +186,7 @@ class CpuRun {
       return End(ImageEnd::kRefused, static_cast<uint64_t>(guest_cpu_.refused_kind()));
     }
     if (IsOver()) return End(ImageEnd::kResting, guest_cpu_.Rip());
+    if (guest_cpu_.has_lost_l2()) return End(ImageEnd::kInterrupted, guest_cpu_.GuestRip());
     if (guest_cpu_.has_left_l2()) SettleL2();
     if (guest_cpu_.level() == 1) {
       // Before something stops the machine.

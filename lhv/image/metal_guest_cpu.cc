@@ -47,7 +47,7 @@ void MetalGuestCpu::Start(uint64_t rip, uint64_t rsp) {
   area_.rflags = Rflags::kFixed1;
   area_.deferred = 0;
   level_ = 1;
-  has_unexpected_nmi_ = in_vmx_operation_ = has_left_l2_ = false;
+  has_unexpected_nmi_ = in_vmx_operation_ = has_left_l2_ = has_lost_l2_ = false;
   shadow_ = Shadow::kNone;
   refusal_ = EncodingRefusal::kNone;
 }
@@ -305,6 +305,7 @@ bool MetalGuestCpu::Completed(const Instruction& instruction, uint64_t slot) {
     }
     // Back at once: refused while guest state was loaded, or after an exit.
     if (!IsAtHandler()) {
+      NoteLossOfL2();
       const uint64_t reason = Vmread(Encoding(VmcsField::kExitReason));
       return !ExitReasonValue{static_cast<uint32_t>(reason)}.is_vm_entry_failure();
     }
@@ -313,6 +314,7 @@ bool MetalGuestCpu::Completed(const Instruction& instruction, uint64_t slot) {
   if (level_ == 2 && IsL1Code(rip)) {
     level_ = 1;
     NoteExit();
+    NoteLossOfL2();
     if (const std::optional<uint64_t> left = slots_.SlotOfStub(GuestRip())) SetGuestRip(*left);
     if (returns) return GuestRip() != slot;
     has_left_l2_ = GuestRip() == next;
@@ -358,6 +360,11 @@ void MetalGuestCpu::NoteExit() {
   }
   if (reason.basic() == ExitReason::kExceptionOrNmi && (information & 0x8000'07FF) == kNmiWithValid)
     NoteNmi();
+}
+
+void MetalGuestCpu::NoteLossOfL2() {
+  const ExitReasonValue reason{static_cast<uint32_t>(Vmread(Encoding(VmcsField::kExitReason)))};
+  has_lost_l2_ = reason.basic() == ExitReason::kVmcall && slots_.IsOutside64BitMode(GuestRip());
 }
 
 void MetalGuestCpu::NoteNmi() {

@@ -47,6 +47,8 @@ class MetalGuestCpu final : public GuestCpu {
   bool has_unexpected_nmi() const { return has_unexpected_nmi_; }
   // Of the last instruction: it was one of L2's, and an event behind it has led to L1.
   bool has_left_l2() const { return has_left_l2_; }
+  // It was one in L2 that has left 64-bit mode: nothing can be said of it.
+  bool has_lost_l2() const { return has_lost_l2_; }
   // GUEST_RIP of the current VMCS, for the interpreter to say where L2 really goes on.
   uint64_t GuestRip() const;
   void SetGuestRip(uint64_t rip);
@@ -79,6 +81,7 @@ class MetalGuestCpu final : public GuestCpu {
   void EndInterrupt();
   void NoteNmi();
   void NoteExit();
+  void NoteLossOfL2();
   // Whether VM entry holds events back.
   Shadow ShadowOfEntry() const;
   bool InjectsNmi() const;
@@ -88,6 +91,7 @@ class MetalGuestCpu final : public GuestCpu {
   Shared& shared_;
   uint32_t level_ = 1;
   bool has_left_l2_ = false;
+  bool has_lost_l2_ = false;
   bool has_unexpected_nmi_ = false;
   bool in_vmx_operation_ = false;
   Shadow shadow_ = Shadow::kNone;
