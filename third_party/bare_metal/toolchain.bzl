@@ -158,7 +158,7 @@ def _image_impl(ctx):
         mnemonic = "StripImage",
     )
     return [
-        DefaultInfo(files = depset([image])),
+        DefaultInfo(files = depset([image]), runfiles = ctx.runfiles([image])),
         OutputGroupInfo(debug = depset([linked])),
     ]
 

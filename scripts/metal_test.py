@@ -1,0 +1,59 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: Apache-2.0
+"""Guest programs on Bochs, natively and under nvmx, on one CPU and on two; and what nvmx says on a
+machine without VMX."""
+
+import os
+import subprocess
+import sys
+import unittest
+
+ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
+# Quick ones, and programs that showed what was wrong on metal alone.
+SUITES = ("nmi", "classics", "vmcs-shadowing")
+PROGRAMS = ("msr-lists/abort-load-of-fs-base", "msr-lists/long-lists-on-every-cpu",
+            "vmx-instructions/operand-faults")
+
+
+def run(script, *arguments):
+    command = [os.path.join(ROOT, "scripts", script), *arguments, "--binaries", ROOT]
+    result = subprocess.run(command, cwd=ROOT, check=False, stdout=subprocess.PIPE,
+                            stderr=subprocess.STDOUT, text=True, errors="replace")
+    print(f"{script} {' '.join(arguments)}: status {result.returncode}\n{result.stdout}", flush=True)
+    return result
+
+
+class Bochs(unittest.TestCase):
+    def expect_calibrated(self, mode, cpus):
+        names = [*SUITES, *(f"{program}.yaml" for program in PROGRAMS)]
+        suites = [word for name in names for word in ("--suite", name)]
+        result = run("bochs", mode, "--cpus", str(cpus), "--timeout", "300", *suites)
+        self.assertEqual(result.returncode, 0)
+        programs = len(PROGRAMS) + sum(name.endswith(".yaml") for suite in SUITES
+                                       for name in os.listdir(os.path.join(ROOT, "lhv/suites", suite)))
+        self.assertIn(f"{mode}, {cpus} CPU{'s' if cpus > 1 else ''}: {programs} programs", result.stdout)
+        self.assertIn(" 0 bad", result.stdout)
+
+    def test_native_on_one_cpu(self):
+        self.expect_calibrated("native", 1)
+
+    def test_native_on_two_cpus(self):
+        self.expect_calibrated("native", 2)
+
+    def test_nested_on_one_cpu(self):
+        self.expect_calibrated("nested", 1)
+
+    def test_nested_on_two_cpus(self):
+        self.expect_calibrated("nested", 2)
+
+
+class Qemu(unittest.TestCase):
+    def test_without_vmx_there_is_a_message_and_a_status(self):
+        for mode in ("native", "nested"):
+            result = run("qemu", mode, "--suite", "nmi", "--timeout", "60")
+            self.assertEqual(result.returncode, 1)
+            self.assertIn("has no VMX", result.stdout)
+
+
+if __name__ == "__main__":
+    sys.exit(unittest.main())
