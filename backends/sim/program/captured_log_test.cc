@@ -97,6 +97,22 @@ TEST_F(CapturedLogTest, TheTableSaysWhatTheMachineIsKnownToDoOtherwise) {
   EXPECT_EQ(Compare(program, "lhv/suites/classics/hypercalls.yaml"), Calibration::kDeviation);
 }
 
+TEST_F(CapturedLogTest, ACpuThatTheProgramDoesNotNameMustSeeWhatTheReferenceDoes) {
+  const auto program = lhv::Assemble(
+      "p.yaml", "name: p\ncpus:\n  - {run: [rdmsr: IA32_PAT], expect: [\"L1: done\"]}\n", 2);
+  ASSERT_TRUE(program.ok()) << program.status();
+  ASSERT_EQ(program->cpus.size(), 2u);
+  NativeMachine keep(2, TlbPolicy::kKeep), evict(2, TlbPolicy::kEvictAtOnce);
+  keep.Run(*program, result_.comparison.keep);
+  evict.Run(*program, result_.comparison.evict);
+  const auto& seen = result_.comparison.keep.cpus;
+  captured_.cpus = {{{seen[0].log.back()}, ImageEnd::kComplete, 0},
+                    {seen[1].log, ImageEnd::kComplete, 0}};
+  EXPECT_EQ(Compare(*program), Calibration::kAsExpected);
+  captured_.cpus[1].log.push_back(seen[0].log.back());
+  EXPECT_EQ(Compare(*program), Calibration::kDifferent);
+}
+
 TEST_F(CapturedLogTest, AProgramThatHasNotBegunIsNoDeviation) {
   const auto program = Assembled("rdmsr: IA32_PAT");
   Run(program);
