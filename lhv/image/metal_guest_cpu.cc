@@ -17,6 +17,7 @@ using Kind = InstructionKind;
 
 constexpr size_t kRsp = static_cast<size_t>(GeneralRegister::kRsp);
 constexpr size_t kScratch = static_cast<size_t>(kScratchGeneralRegister);
+constexpr auto kNmiVector = static_cast<uint8_t>(Vector::kNmi);
 constexpr size_t kFrameWords = 5;  // RIP, CS, RFLAGS, RSP, SS
 
 constexpr uint64_t kCodeOfL1[] = {kL1CodeBase, kMostCpusOfLayout* kCodeBytesPerCpu};
@@ -247,7 +248,9 @@ InstructionEnd MetalGuestCpu::Execute(const Instruction& instruction) {
   const bool enters = level_ == 1 && IsVmEntry(instruction.kind);
   const Shadow shadow_of_entry = enters ? ShadowOfEntry() : Shadow::kNone;
   const bool injects_nmi = enters && InjectsNmi();
-  if (injects_nmi) shared_.nmis_under_way.fetch_add(1);
+  // INT leads to the handler of NMIs, too.
+  const bool is_int_2 = instruction.kind == Kind::kInt && instruction.first == kNmiVector;
+  if (injects_nmi || is_int_2) shared_.nmis_under_way.fetch_add(1);
   const CodeSlots::Bytes next_at_rest = sti ? slots_.PrependCli(next) : CodeSlots::Bytes{};
   const CodeSlots::Bytes at_rest =
       encoded.has_code ? slots_.Write(slot, encoded.code) : CodeSlots::Bytes{};
@@ -265,7 +268,9 @@ InstructionEnd MetalGuestCpu::Execute(const Instruction& instruction) {
   }
   if (area_.rip == next && instruction.kind == Kind::kMovSs) shadow_ = Shadow::kMovSs;
   if (enters && level_ == 2 && IsL2Code(area_.rip)) shadow_ = shadow_of_entry;
-  if (injects_nmi && level_ == 1) shared_.nmis_under_way.fetch_sub(1);
+  const bool did_not_come =
+      is_int_2 ? !IsAtHandler() || VectorAt(area_.rip) != kNmiVector : injects_nmi && level_ == 1;
+  if (did_not_come) shared_.nmis_under_way.fetch_sub(1);
   if (area_.rip == next && !end.carry && !end.zero) {
     if (instruction.kind == Kind::kVmxon) in_vmx_operation_ = true;
     if (instruction.kind == Kind::kVmxoff) in_vmx_operation_ = false;
@@ -376,7 +381,7 @@ void MetalGuestCpu::NoteNmi() {
 void MetalGuestCpu::EndInterrupt() {
   if (IsAtHandler()) {
     if (VectorAt(area_.rip) >= kFirstInterruptVector) LocalApic::EndInterrupt();
-    if (VectorAt(area_.rip) == static_cast<uint8_t>(Vector::kNmi)) NoteNmi();
+    if (VectorAt(area_.rip) == kNmiVector) NoteNmi();
     return;
   }
 }
