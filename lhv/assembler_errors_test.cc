@@ -46,13 +46,13 @@ INSTANTIATE_TEST_SUITE_P(
     Repetition, AssemblerErrors,
     ::testing::Values(
         Case{"Nothing", Line("repeat: {times: 2, operations: []}"),
-             "f.yaml:5:38: there is nothing to repeat; expected operations"},
+             "f.yaml:5:40: there is nothing to repeat; expected operations"},
         Case{"NoTimes", Line("repeat: {operations: [nop]}"),
              "f.yaml:5:17: repeat has no key times; expected times: ..."},
         Case{"Never", Line("repeat: {times: 0, operations: [nop]}"),
-             "f.yaml:5:25: times 0 is too small; expected a number from 1 to 100000"},
+             "f.yaml:5:25: times 0 is too small; expected a number from 0x1 to 0x186a0"},
         Case{"TooOften", Line("repeat_last: {times: 100001, operations: 1, counter: a}"),
-             "f.yaml:5:30: times 100001 is too large; expected a number from 1 to 100000"},
+             "f.yaml:5:30: times 100001 is too large; expected a number from 0x1 to 0x186a0"},
         Case{"InL2", L2Line("repeat: {times: 2, operations: [nop]}"),
              "f.yaml:4:9: L2 cannot perform repeat, a sequence of L1's; expected an operation that "
              "is one instruction"}),
