@@ -10,6 +10,7 @@
 #include "backends/vmx-hw/machine/console.h"
 #include "backends/vmx-hw/machine/cpu_instructions.h"
 #include "backends/vmx-hw/machine/cpus.h"
+#include "backends/vmx-hw/machine/hypercall.h"
 #include "backends/vmx-hw/machine/power.h"
 #include "backends/vmx-hw/machine/smp.h"
 #include "backends/vmx-hw/machine/text.h"
@@ -71,6 +72,7 @@ bool HasVmx() {
 }  // namespace
 
 void ImageMain(BootInformation& information) {
+  SetLastWords([] { CallHypervisor(kLastWordsCall); });
   if (!HasVmx()) Stop("this processor has no VMX");
   if (information.module_count == 0) Stop("there is no boot module with guest programs");
   // Out of the way of windows and code.

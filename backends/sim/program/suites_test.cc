@@ -51,8 +51,11 @@ TEST_P(SuitesTest, LooksTheSameOnTheCoreAndOnTheReference) {
   Comparison comparison;
   comparer->Compare(*program, comparison);
   EXPECT_FALSE(comparison.IsDefect()) << DifferenceText(*program, comparison);
-  ExpectWhatTheProgramSays(*program, comparison.keep, "sim-native");
-  ExpectWhatTheProgramSays(*program, comparison.evict, "sim-native without translations");
+  // Where the core differs by declaration, the program says what is seen on the core.
+  if (comparison.likeness != Likeness::kDeclared) {
+    ExpectWhatTheProgramSays(*program, comparison.keep, "sim-native");
+    ExpectWhatTheProgramSays(*program, comparison.evict, "sim-native without translations");
+  }
   ExpectWhatTheProgramSays(*program, comparison.nested, "sim-nested");
 }
 

@@ -70,6 +70,10 @@ std::byte* AtPhysical(uint64_t physical_address) {
   return reinterpret_cast<std::byte*>(kDirectMap + physical_address);
 }
 
+std::span<const uint64_t> PagingStructures() {
+  return {reinterpret_cast<const uint64_t*>(&tables), sizeof tables / sizeof(uint64_t)};
+}
+
 uint64_t DirectMapEnd() {
   return uint64_t{Has1GBytePages() ? kEntries : kLowGBytes} << kGByteShift;
 }

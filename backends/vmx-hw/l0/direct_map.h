@@ -4,6 +4,7 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <span>
 
 #include "backends/vmx-hw/l0/l0_layout.h"
 
@@ -14,6 +15,9 @@ inline constexpr uint64_t kDirectMap = 0xFFFF'8000'0000'0000;
 std::byte* AtPhysical(uint64_t physical_address);
 // Where the direct map ends: 512 GBytes with pages of 1 GByte, else 4.
 uint64_t DirectMapEnd();
+
+// L0's paging structures, of which the processor changes accessed and dirty flags.
+std::span<const uint64_t> PagingStructures();
 
 // Copies the image to layout.physical(), and goes on there: the same linear addresses lead to it
 // from now on. The image's former place is free afterwards. On the CPU that booted, before others

@@ -25,6 +25,8 @@ class Writer {
   // Maps addresses from `begin` on to themselves, as `bits` says, or to nothing if those are 0: as
   // far as entries of one paging structure go that lie before `end`. Returns where that is.
   uint64_t Write(uint64_t begin, uint64_t end, uint64_t bits);
+  // How many pages it has written, the first ones.
+  size_t used() const { return used_; }
 
  private:
   // A paging structure, and what the addresses shifted right are for which it is the one of its
@@ -109,9 +111,9 @@ uint64_t EffectiveMtrrs::SameTypeUntil(uint64_t address) const {
   return end;
 }
 
-void Ept01::Fill(const MtrrSettings& memory_types) {
+bool Ept01::Fill(const MtrrSettings& memory_types) {
   const EffectiveMtrrs types(memory_types);
-  if (types == types_) return;
+  if (types == types_) return false;
   types_ = types;
   Writer writer(pages_, has_1gbyte_pages_ ? kEptLevelPdpte : kEptLevelPde);
   for (uint64_t begin = 0; begin < kSpan;) {
@@ -131,6 +133,8 @@ void Ept01::Fill(const MtrrSettings& memory_types) {
     const auto type = static_cast<uint64_t>(types.settings().TypeOf(begin));
     begin = writer.Write(begin, end, rights | type << EptEntry::kMemoryTypeShift);
   }
+  used_ = writer.used();
+  return true;
 }
 
 uint64_t Ept01::pointer() const {

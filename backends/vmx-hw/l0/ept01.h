@@ -7,6 +7,7 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <span>
 
 #include "backends/vmx-hw/machine/memory_map.h"
 #include "core/nested/embedder.h"
@@ -57,8 +58,12 @@ class Ept01 {
 
   // Writes all paging structures, with the largest pages that memory types allow, unless they are
   // as these settings want them. The processor may hold on to older ones until INVEPT; no guest may
-  // run meanwhile.
-  void Fill(const MtrrSettings& memory_types);
+  // run meanwhile. Returns whether it wrote.
+  bool Fill(const MtrrSettings& memory_types);
+  // All there is of the structures, used or not.
+  std::span<const uint64_t> words() const {
+    return {pages_.pages.data()->words.data(), pages_.pages.size_bytes() / sizeof(uint64_t)};
+  }
   // A value of the EPT-pointer field.
   uint64_t pointer() const;
   // What the structures say of the address.
@@ -69,6 +74,7 @@ class Ept01 {
   AddressRange absent_;
   uint64_t read_only_;
   bool has_1gbyte_pages_;
+  size_t used_ = 0;  // how many of the pages have structures, the first ones
   // What the structures were filled for.
   EffectiveMtrrs types_;
 };

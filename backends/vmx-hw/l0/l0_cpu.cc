@@ -5,6 +5,8 @@
 #include "backends/vmx-hw/l0/vmx_instructions.h"
 #include "backends/vmx-hw/machine/console.h"
 #include "backends/vmx-hw/machine/cpu_instructions.h"
+#include "backends/vmx-hw/machine/hypercall.h"
+#include "backends/vmx-hw/machine/multiboot.h"
 #include "backends/vmx-hw/machine/power.h"
 #include "core/nested/hypervisor.h"
 #include "core/nested/init_sipi.h"
@@ -195,6 +197,14 @@ void L0Cpu::TakeNmiInRoot(TrapFrame& frame) {
 // for one before it saves the activity state.
 void L0Cpu::StayInVmxAbort() {
   Write(VmcsField::kGuestActivityState, static_cast<uint64_t>(ActivityState::kShutdown));
+}
+
+bool L0Cpu::HandleVmcall(Vcpu& vcpu) const {
+  uint64_t& rax = RegisterOf(vcpu.state, GeneralRegister::kRax);
+  if (rax != kLastWordsCall) return false;
+  shared_.say_last_words();
+  rax = 0;
+  return true;
 }
 
 void L0Cpu::FailEntry(const char* what) {

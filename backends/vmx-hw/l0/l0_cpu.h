@@ -8,6 +8,7 @@
 #include <optional>
 #include <span>
 
+#include "backends/vmx-hw/l0/canary.h"
 #include "backends/vmx-hw/l0/enter_guest.h"
 #include "backends/vmx-hw/l0/ept01.h"
 #include "backends/vmx-hw/l0/l0_layout.h"
@@ -38,6 +39,9 @@ struct L0Shared {
   Watchdog& watchdog;
   StartupIpis& startup;
   uint64_t apic_page;  // of all CPUs'; EPT01 lets nobody write it
+  Canary& canary;
+  // What L0 has to say at the end of the run.
+  void (*say_last_words)();
 };
 
 // Where L1's boot CPU begins: in 32-bit protected mode, with flat segments and without paging.
@@ -146,6 +150,7 @@ class L0Cpu final : private Cpu,
   }
   void Take(TraceKind kind, uint64_t first, uint64_t second);
   // Embedder
+  bool HandleVmcall(Vcpu& vcpu) const override;
   Ept01Mapping MapEpt01(const Vcpu&, GuestPhysicalAddress address) const override {
     return shared_.ept01.Map(address);
   }

@@ -223,7 +223,7 @@ void L0Cpu::Take(TraceKind kind, uint64_t first, uint64_t second) {
   switch (kind) {
     case TraceKind::kMemoryTypesChanged:
       // All other CPUs stand still.
-      shared_.ept01.Fill(state_.mtrr);
+      if (shared_.ept01.Fill(state_.mtrr)) shared_.canary.Watch("EPT01", shared_.ept01.words());
       break;
     case TraceKind::kAssertionFailed:
       metal::Write(Text() << "L0: CPU " << index_ << ": no answer to " << Hex{first} << ", "

@@ -8,6 +8,7 @@
 #include <new>
 
 #include "backends/vmx-hw/l0/acpi_for_l1.h"
+#include "backends/vmx-hw/l0/canary.h"
 #include "backends/vmx-hw/l0/direct_map.h"
 #include "backends/vmx-hw/l0/ept01.h"
 #include "backends/vmx-hw/l0/hardware.h"
@@ -31,6 +32,7 @@
 
 extern "C" {
 extern const char image_begin[];
+extern const char image_constants_end[];
 extern const char image_end[];
 }
 
@@ -59,6 +61,7 @@ constinit std::array<Storage<L0Cpu>, kMostCpus> cpu_storage{};
 constinit L0Log event_log;
 constinit Watchdog watchdog;
 constinit StartupIpis startup;
+constinit Canary canary;
 constinit MemoryMap l1_memory;
 constinit Capabilities hardware;
 constinit MtrrSettings memory_types;
@@ -190,9 +193,27 @@ uint64_t MeasureTicksPerSecond() {
   return (ReadTsc() - before) * (1000000 / kMicroseconds);
 }
 
+void SayLastWords() {
+  event_log.WriteRest();
+  if (!canary.watches()) return;
+  const char* const damaged = canary.Damaged();
+  if (damaged == nullptr) return Write("canary: intact\n");
+  Write(Text() << "canary: damaged: " << damaged << "\n");
+  Panic("something has written to L0's memory");
+}
+
+// What nothing writes from now on.
+void StartCanary(const Ept01& ept01) {
+  constexpr uint64_t kAccessedAndDirty = 0x60;
+  canary.Watch("code and constants", {reinterpret_cast<const uint64_t*>(image_begin),
+                                      reinterpret_cast<const uint64_t*>(image_constants_end)});
+  canary.Watch("paging structures", PagingStructures(), kAccessedAndDirty);
+  canary.Watch("EPT01", ept01.words());
+}
+
 void StartLogAndWatchdog(uint32_t cpus, const Options& options) {
   event_log.Start(options.log, cpus, [](const Text& line) { Write(line); });
-  SetLastWords([] { event_log.WriteRest(); });
+  SetLastWords(&SayLastWords);
   if (options.variant != FindVariant("correct")) {
     Write(Text() << "nvmx: variant " << options.variant->name << ": " << options.variant->summary
                  << "\n");
@@ -219,7 +240,9 @@ void MakeShared(L0Layout& layout, uint32_t cpus, bool has_1gbyte_pages, const Va
                                                  event_log,
                                                  watchdog,
                                                  startup,
-                                                 ApicAddress()};
+                                                 ApicAddress(),
+                                                 canary,
+                                                 &SayLastWords};
 }
 
 }  // namespace
@@ -248,6 +271,7 @@ void ImageMain(BootInformation& information) {
   Write(Text() << "nvmx: in VMX operation on " << cpus << " CPUs; L0's memory is "
                << Hex{layout.physical().begin} << " - " << Hex{layout.physical().end}
                << "; L1 begins at " << Hex{start.entry} << "\n");
+  StartCanary(shared->ept01);
   ready.fetch_add(1);
   cpu.Run();
 }

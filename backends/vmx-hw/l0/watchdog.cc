@@ -26,8 +26,8 @@ void AppendValue(Text& text, CellKind kind, uint64_t value) {
   }
 }
 
-void AppendCell(Text& text, const SharedCell& cell) {
-  text << ", " << cell.name() << " ";
+void AppendCell(Text& text, const char* separator, const SharedCell& cell) {
+  text << separator << cell.name() << " ";
   AppendValue(text, cell.kind(), cell.Peek());
 }
 
@@ -70,19 +70,20 @@ void Watchdog::Report(const System& system, CpuIndex reporter, uint64_t now, Sin
 
 void Watchdog::ReportCells(const System& system, Sink sink) const {
   const QuiesceCells& quiesce = system.quiesce;
-  Text text;
-  text << "watchdog: cells";
+  Text holders, counts;
+  const char* separator = "watchdog: cells: ";
   for (const SharedCell* cell : {&quiesce.lock.cell(), &system.print_lock.cell(),
                                  static_cast<const SharedCell*>(&quiesce.initiator)}) {
-    AppendCell(text, *cell);
+    AppendCell(holders, separator, *cell);
+    separator = ", ";
   }
-  sink(text << "\n");
-  Text counts;
-  counts << "watchdog: cells";
+  separator = "watchdog: cells: ";
   for (const Shared* cell :
        {&quiesce.acknowledged, &quiesce.resume_signal, &quiesce.resumed, &quiesce.left_out}) {
-    AppendCell(counts, *cell);
+    AppendCell(counts, separator, *cell);
+    separator = ", ";
   }
+  sink(holders << "\n");
   sink(counts << "\n");
 }
 

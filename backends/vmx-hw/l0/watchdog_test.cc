@@ -65,7 +65,7 @@ TEST_F(WatchdogTest, TellsWhereEachCpuStands) {
   cpu(1).BeginWait({&lock, 0, SpinCondition::Comparison::kAcquires}, 2'000'000);
   Report(0, 4'000'000);
   EXPECT_THAT(lines[0], HasSubstr("CPU 0 has waited too long; variant late-acknowledgement"));
-  EXPECT_THAT(lines, Contains(HasSubstr("quiesce_lock CPU 0, print_lock nobody, "
+  EXPECT_THAT(lines, Contains(HasSubstr("watchdog: cells: quiesce_lock CPU 0, print_lock nobody, "
                                         "quiesce_initiator CPU 0\n")));
   EXPECT_THAT(lines, Contains(HasSubstr("CPU 0: in L0, last VM exit from L1, reason 20; NMIs not "
                                         "blocked; 0 NMIs in L0, 0 NMI exits")));
