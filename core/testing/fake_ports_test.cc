@@ -1,12 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "core/testing/fake_ports.h"
 
-#include <memory>
 #include <utility>
 
 #include "core/testing/builders.h"
 #include "core/testing/mock_ports.h"
-#include "core/testing/port_contract.h"
+#include "core/testing/port_contract_gtest.h"
 #include "gmock/gmock.h"
 #include "gtest/gtest-spi.h"
 #include "gtest/gtest.h"
@@ -25,11 +24,11 @@ class FakeMachine final : public ContractMachine {
     cpu_0_.SetNmiHandler([this] { ++nmis_taken_; });
   }
 
-  void Run(std::function<void(Ports&)> on_cpu_0) override { on_cpu_0(ports_0_); }
-  void RunBoth(std::function<void(Ports&)> on_cpu_0,
-               std::function<void(Ports&)> on_cpu_1) override {
+  void Run(const OnCpu& on_cpu_0) override { on_cpu_0(ports_0_); }
+  void RunBoth(const OnCpu& on_cpu_0, const OnCpu& on_cpu_1) override {
+    bool has_run = false;
     cpu_0_.WhileWaiting([&](const SpinCondition&) {
-      if (on_cpu_1) std::exchange(on_cpu_1, nullptr)(ports_1_);
+      if (!std::exchange(has_run, true)) on_cpu_1(ports_1_);
     });
     on_cpu_0(ports_0_);
   }
@@ -61,10 +60,42 @@ class FakeMachine final : public ContractMachine {
   int nmis_taken_ = 0;
 };
 
-INSTANTIATE_TEST_SUITE_P(Fakes, PortContractTest,
-                         testing::Values([]() -> std::unique_ptr<ContractMachine> {
-                           return std::make_unique<FakeMachine>();
-                         }));
+INSTANTIATE_TEST_SUITE_P(Fakes, PortContractTest, EachCheckOn<FakeMachine>(), NameOfCheck);
+
+// A machine that breaks every promise about MSRs is found out.
+class MachineWithoutMsrs final : public ContractMachine {
+ public:
+  void Run(const OnCpu& on_cpu_0) override { machine_.Run(on_cpu_0); }
+  void RunBoth(const OnCpu& on_cpu_0, const OnCpu& on_cpu_1) override {
+    machine_.RunBoth(on_cpu_0, on_cpu_1);
+  }
+  void BlockNmisAndSendOne() override { machine_.BlockNmisAndSendOne(); }
+  int NmisTaken() override { return machine_.NmisTaken(); }
+  uint32_t WritableMsr() override { return machine_.AbsentMsr(); }
+  uint32_t AbsentMsr() override { return machine_.WritableMsr(); }
+  uint32_t ReadOnlyMsr() override { return machine_.WritableMsr(); }
+  uint64_t MemoryEnd() override { return machine_.MemoryEnd(); }
+
+ private:
+  FakeMachine machine_;
+};
+
+class CountedFailures final : public ContractReport {
+ public:
+  void Fail(const char*, uint64_t, uint64_t) override { ++count; }
+  int count = 0;
+};
+
+TEST(PortContractItself, ReportsWhatIsNotKept) {
+  int broken = 0;
+  for (const ContractCheck& check : PortContract()) {
+    MachineWithoutMsrs machine;
+    CountedFailures failures;
+    check.run(machine, failures);
+    if (failures.count != 0) ++broken;
+  }
+  EXPECT_EQ(broken, 3);
+}
 
 TEST(FakePortsTest, TheLogTellsTheOrderOfCallsAcrossPorts) {
   EventLog log;

@@ -1,15 +1,13 @@
 // SPDX-License-Identifier: Apache-2.0
 //
 // The simulator's ports keep what every backend promises.
-#include "core/testing/port_contract.h"
-
 #include <array>
-#include <functional>
 #include <memory>
 #include <utility>
 
 #include "backends/sim/machine/testing/program_run.h"
 #include "backends/sim/machine/testing/root_probe.h"
+#include "core/testing/port_contract_gtest.h"
 
 namespace nvmx::sim {
 namespace {
@@ -32,15 +30,14 @@ class SimulatedContractMachine final : public ContractMachine, private InRootOpe
     machine_ = *std::move(machine);
     SetRootProbe(this);
   }
-  ~SimulatedContractMachine() override { SetRootProbe(nullptr); }
+  ~SimulatedContractMachine() { SetRootProbe(nullptr); }
 
-  void Run(std::function<void(Ports&)> on_cpu_0) override {
-    wanted_[0] = std::move(on_cpu_0);
+  void Run(const OnCpu& on_cpu_0) override {
+    wanted_[0] = &on_cpu_0;
     RunWhatIsWanted();
   }
-  void RunBoth(std::function<void(Ports&)> on_cpu_0,
-               std::function<void(Ports&)> on_cpu_1) override {
-    wanted_ = {std::move(on_cpu_0), std::move(on_cpu_1)};
+  void RunBoth(const OnCpu& on_cpu_0, const OnCpu& on_cpu_1) override {
+    wanted_ = {&on_cpu_0, &on_cpu_1};
     RunWhatIsWanted();
   }
   void BlockNmisAndSendOne() override {
@@ -68,17 +65,17 @@ class SimulatedContractMachine final : public ContractMachine, private InRootOpe
  private:
   void Run(Vcpu& vcpu) override {
     const CpuIndex cpu = vcpu.ports.cpu.Index();
-    if (!wanted_[cpu]) return;
-    wanted_[cpu](vcpu.ports);
+    if (wanted_[cpu] == nullptr) return;
+    (*wanted_[cpu])(vcpu.ports);
     wanted_[cpu] = nullptr;
   }
 
   // CPU 1 runs while CPU 0 waits.
   void RunWhatIsWanted() {
-    while (wanted_[0] || wanted_[1]) {
+    while (wanted_[0] != nullptr || wanted_[1] != nullptr) {
       bool moved = false;
       for (uint32_t cpu = 0; cpu < 2 && !moved; ++cpu) {
-        if (!wanted_[cpu]) continue;
+        if (wanted_[cpu] == nullptr) continue;
         for (Choice choice : {Choice::kTakeNmi, Choice::kStep}) {
           if (!machine_->IsPossible(cpu, choice)) continue;
           machine_->Step(cpu, choice);
@@ -95,19 +92,16 @@ class SimulatedContractMachine final : public ContractMachine, private InRootOpe
 
   lhv::GuestProgram program_;
   std::unique_ptr<Machine> machine_;
-  std::array<std::function<void(Ports&)>, 2> wanted_;
+  std::array<const OnCpu*, 2> wanted_{};
   Shared point_{"point"};
 };
-
-std::unique_ptr<ContractMachine> MakeSimulator() {
-  return std::make_unique<SimulatedContractMachine>();
-}
 
 }  // namespace
 }  // namespace nvmx::sim
 
 namespace nvmx {
 
-INSTANTIATE_TEST_SUITE_P(Simulator, PortContractTest, testing::Values(&sim::MakeSimulator));
+INSTANTIATE_TEST_SUITE_P(Simulator, PortContractTest, EachCheckOn<sim::SimulatedContractMachine>(),
+                         NameOfCheck);
 
 }  // namespace nvmx

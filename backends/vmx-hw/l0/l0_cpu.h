@@ -76,6 +76,12 @@ class L0Cpu final : private Cpu,
   void StartL1At(const L1Start& start);
   // Runs L1 for ever.
   [[noreturn]] void Run();
+  // Runs code that wants this CPU's ports.
+  template <typename Code>
+  void RunWithPorts(const Code& code) {
+    Ports own = ports();
+    code(own);
+  }
   // An NMI in root, from the handler.
   void TakeNmiInRoot(TrapFrame& frame);
 

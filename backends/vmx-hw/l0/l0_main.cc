@@ -9,6 +9,7 @@
 
 #include "backends/vmx-hw/l0/acpi_for_l1.h"
 #include "backends/vmx-hw/l0/canary.h"
+#include "backends/vmx-hw/l0/contract_run.h"
 #include "backends/vmx-hw/l0/direct_map.h"
 #include "backends/vmx-hw/l0/ept01.h"
 #include "backends/vmx-hw/l0/hardware.h"
@@ -67,6 +68,7 @@ constinit Capabilities hardware;
 constinit MtrrSettings memory_types;
 constinit L0Shared* shared = nullptr;
 constinit std::atomic<uint32_t> ready{0};
+constinit bool checks_ports = false;
 
 L0Cpu& MakeCpu() {
   PerCpu& self = ThisCpu();
@@ -78,6 +80,7 @@ L0Cpu& MakeCpu() {
 
 void TakeNmi(TrapFrame& frame) {
   // Without one there is no guest yet whose NMI it could be.
+  KeepNmisBlockedIfWanted();
   if (auto* cpu = static_cast<L0Cpu*>(ThisCpu().user)) cpu->TakeNmiInRoot(frame);
 }
 
@@ -89,6 +92,7 @@ void RunOtherCpu() {
   if (ReadCapabilities() != hardware) Stop("the CPUs of this machine differ in what VMX can do");
   L0Cpu& cpu = MakeCpu();
   ready.fetch_add(1);
+  if (checks_ports && ThisCpu().index == 1) HelpWithPortContract(cpu);
   // The boot CPU's L1 begins when all are there.
   while (ready.load() < shared->system.cpu_count) Pause();
   cpu.Run();
@@ -108,7 +112,9 @@ Options CheckOptions(const BootInformation& information) {
     if (parsed.is_unknown_variant) ListVariants();
     Stop("the command line is wrong");
   }
-  if (information.module_count == 0) Stop("there is no boot module: the first one is L1");
+  checks_ports = parsed.options.checks_ports;
+  if (information.module_count == 0 && !checks_ports)
+    Stop("there is no boot module: the first one is L1");
   return parsed.options;
 }
 
@@ -223,6 +229,11 @@ void StartLogAndWatchdog(uint32_t cpus, const Options& options) {
   watchdog.Start(options.watchdog_seconds * ticks, ticks, options.variant->name);
 }
 
+L1Start LoadAnyL1(BootInformation& information, L1Kind kind) {
+  return kind == L1Kind::kLinux ? LoadLinuxL1(information, l1_memory)
+                                : LoadL1(information, l1_memory);
+}
+
 void MakeShared(L0Layout& layout, uint32_t cpus, bool has_1gbyte_pages, const Variant& variant) {
   System& system = system_storage.Make(cpus, event_log.records());
   std::memcpy(system.ept01_memory_types.bytes().data(), &memory_types, sizeof memory_types);
@@ -256,9 +267,9 @@ void ImageMain(BootInformation& information) {
   L0Layout& layout = TakeMemory(information, cpus, has_1gbyte_pages);
   StartLogAndWatchdog(cpus, options);
   MakeShared(layout, cpus, has_1gbyte_pages, *options.variant);
+  if (checks_ports && cpus < 2) Stop("check=ports needs two CPUs");
   LeaveAcpiRootForL1(information);
-  const L1Start start = options.l1 == L1Kind::kLinux ? LoadLinuxL1(information, l1_memory)
-                                                     : LoadL1(information, l1_memory);
+  const L1Start start = checks_ports ? L1Start{} : LoadAnyL1(information, options.l1);
   SetTrapHandler(kNmi, &TakeNmi);
   const StartedCpus started = StartOtherCpus(information, cpus, &RunOtherCpu);
   if (started.running != cpus) {
@@ -266,8 +277,9 @@ void ImageMain(BootInformation& information) {
     Stop("a CPU does not start");
   }
   L0Cpu& cpu = MakeCpu();
-  cpu.StartL1At(start);
   while (ready.load() + 1 < cpus) Pause();
+  if (checks_ports) RunPortContract(cpu, *shared);
+  cpu.StartL1At(start);
   Write(Text() << "nvmx: in VMX operation on " << cpus << " CPUs; L0's memory is "
                << Hex{layout.physical().begin} << " - " << Hex{layout.physical().end}
                << "; L1 begins at " << Hex{start.entry} << "\n");

@@ -39,6 +39,10 @@ std::string_view Apply(const CommandLine::Word& word, uint32_t most_cpus, Option
     return {};
   }
   if (word.name == kSerialPortOption) return {};  // every image has it
+  if (word.name == "check") {
+    options.checks_ports = word.value == "ports";
+    return options.checks_ports ? std::string_view() : "check= takes ports";
+  }
   if (word.name == "variant") {
     options.variant = FindVariant(word.value);
     return options.variant == nullptr ? "there is no such variant" : std::string_view();
@@ -49,7 +53,7 @@ std::string_view Apply(const CommandLine::Word& word, uint32_t most_cpus, Option
     return {};
   }
   return "there are cpus=N, l1=multiboot|linux, log=serial|ring|none, watchdog=SECONDS, "
-         "variant=NAME and serial-port=0xPORT";
+         "variant=NAME, check=ports and serial-port=0xPORT";
 }
 
 }  // namespace

@@ -23,6 +23,8 @@ struct Options {
   LogMode log = LogMode::kNone;
   // watchdog=N: seconds that a CPU may wait in L0 for others. 0: for ever.
   uint32_t watchdog_seconds = 0;
+  // check=ports: the port contract instead of L1.
+  bool checks_ports = false;
   // variant=NAME: one order of the core replaced by a historical one.
   const Variant* variant = FindVariant("correct");
   // l1=multiboot: a multiboot 1 ELF file. l1=linux: a Linux kernel; the second module is its

@@ -53,6 +53,13 @@ TEST(ParseOptions, RingWatchdogAndVariant) {
   EXPECT_FALSE(parsed.is_unknown_variant);
 }
 
+TEST(ParseOptions, WhatCanBeChecked) {
+  EXPECT_FALSE(ParseOptions("", 16).options.checks_ports);
+  EXPECT_TRUE(ParseOptions("check=ports", 16).options.checks_ports);
+  EXPECT_EQ(ParseOptions("check=port", 16).bad_word, "check");
+  EXPECT_EQ(ParseOptions("check", 16).bad_word, "check");
+}
+
 TEST(ParseOptions, EveryVariantIsOne) {
   for (const Variant& variant : AllVariants()) {
     const std::string line = std::string("variant=") + variant.name;
