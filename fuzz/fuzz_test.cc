@@ -11,6 +11,7 @@
 #include "absl/strings/str_cat.h"
 #include "fuzz/corpus_file.h"
 #include "fuzz/input.h"
+#include "fuzz/own_part.h"
 #include "fuzz/seeds.h"
 #include "fuzz/target.h"
 #include "gtest/gtest.h"
@@ -155,6 +156,26 @@ TEST(InputTest, MemoryLiesOverTheSetups) {
     const lhv::MemoryBlock& after = whole.cpus[0].memory[i];
     EXPECT_EQ(before.bytes == after.bytes, before.offset != EptTables::kPml4) << before.name;
   }
+}
+
+// In the whole program two operations stand for each VM entry.
+TEST(InputTest, ARepetitionIsOfTheSameOperationsInTheWholeProgram) {
+  using lhv::OperationKind;
+  lhv::GuestProgram own;
+  own.cpus.resize(1);
+  own.cpus[0].l1 = {{.kind = OperationKind::kCpuid},
+                    {.kind = OperationKind::kVmresume},
+                    {.kind = OperationKind::kRepeat, .selector = 2, .value = 2},
+                    {.kind = OperationKind::kVmresume},
+                    {.kind = OperationKind::kRepeat, .selector = 2, .value = 1}};
+  const lhv::GuestProgram whole = WholeProgram(InputForm::kBehindSetup, own);
+  const std::vector<lhv::Operation>& l1 = whole.cpus[0].l1;
+  ASSERT_GE(l1.size(), 7u);
+  EXPECT_EQ(l1[l1.size() - 4].value, 3u);
+  EXPECT_EQ(l1.back().value, 2u);
+  const absl::StatusOr<lhv::GuestProgram> back = OwnPart(InputForm::kBehindSetup, whole);
+  ASSERT_TRUE(back.ok()) << back.status();
+  EXPECT_EQ(back->cpus[0].l1, own.cpus[0].l1);
 }
 
 }  // namespace

@@ -3,6 +3,8 @@
 
 #include <utility>
 
+#include "core/smp/lock.h"
+#include "core/smp/shared.h"
 #include "core/testing/builders.h"
 #include "core/testing/mock_ports.h"
 #include "core/testing/port_contract_gtest.h"

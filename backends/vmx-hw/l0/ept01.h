@@ -60,9 +60,9 @@ class Ept01 {
   // as these settings want them. The processor may hold on to older ones until INVEPT; no guest may
   // run meanwhile. Returns whether it wrote.
   bool Fill(const MtrrSettings& memory_types);
-  // All there is of the structures, used or not.
+  // The structures that Fill() wrote.
   std::span<const uint64_t> words() const {
-    return {pages_.pages.data()->words.data(), pages_.pages.size_bytes() / sizeof(uint64_t)};
+    return {pages_.pages.data()->words.data(), used_ * pages_.pages.data()->words.size()};
   }
   // A value of the EPT-pointer field.
   uint64_t pointer() const;

@@ -125,7 +125,7 @@ EnterGuestResult L0Cpu::EnterGuestOrWait() {
   if (ReadCr2() != state_.cr2) WriteCr2(state_.cr2);
   NoteNmiBlockingBeforeEntry();
   bool& launched = launched_[static_cast<size_t>(current_)];
-  status_.Enter(current_);
+  if (shared_.watchdog.watches()) status_.Enter(current_);
   const EnterGuestResult result = EnterGuest(state_.registers.data(), launched ? 1 : 0, &nmi_mark_);
   launched |= result == kGuestExited;
   // Nobody waits for this CPU to take an NMI meanwhile, which cannot be what has ended the wait.
