@@ -46,6 +46,10 @@ class Bochs(Emulator):
                 file.write(text)
         return ["bochs", "-q", "-f", "bochsrc", "-rc", "commands"]
 
+    def own_terminal(self, screen):
+        name = re.search(rb'connected to screen "([^"]+)"', screen)
+        return name[1].decode("ascii") if name else None
+
     def why_it_gave_up(self, log):
         # How the machine is turned off is one too.
         panics = re.findall(r">>PANIC<< (?!Shutdown port: shutdown requested)(.*)", log)

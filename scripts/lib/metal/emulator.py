@@ -12,6 +12,7 @@ import subprocess
 import tempfile
 import termios
 import time
+import tty
 
 from lib.problem import Problem
 
@@ -88,6 +89,29 @@ class Terminal:
         os.close(self.master)
 
 
+class OwnTerminal:
+    """A pseudo-terminal that an emulator has made for its screen, and says the name of. It must be read
+    too: a full one stops the emulator, after minutes of a long run."""
+
+    def __init__(self):
+        self.file = None
+
+    def drain(self, name):
+        """`name`: the emulator's word, or None as long as it has said none."""
+        if self.file is None and name:
+            self.file = os.open(name, os.O_RDWR | os.O_NOCTTY | os.O_NONBLOCK)
+            tty.setraw(self.file)
+        try:
+            while self.file is not None and os.read(self.file, SCREEN_BYTES):
+                pass
+        except OSError:  # there is no more, or the emulator has ended
+            pass
+
+    def close(self):
+        if self.file is not None:
+            os.close(self.file)
+
+
 class Serial:
     """The file that the emulator writes COM1 to."""
 
@@ -124,6 +148,11 @@ class Emulator:
         """The emulator's own words in its log; empty if there are none."""
         del log
         return ""
+
+    def own_terminal(self, screen):
+        """The name of the terminal that it has made for its screen, as it says on the one it was
+        given; None if it has made none."""
+        del screen
 
     def run(self, iso, limits, show=None):
         """Boots the CD; `show` is called with all that comes out of COM1."""
@@ -163,13 +192,21 @@ class Emulator:
         os.close(terminal.slave)
         return process
 
-    @staticmethod
-    def watch(process, terminal, serial, limits, run):
+    def watch(self, process, terminal, serial, limits, run):
         """Until the emulator ends, or has to."""
+        own_terminal = OwnTerminal()
+        try:
+            self.watch_all(process, (terminal, own_terminal), serial, limits, run)
+        finally:
+            own_terminal.close()
+
+    def watch_all(self, process, terminals, serial, limits, run):
+        terminal, own_terminal = terminals
         begin = time.monotonic()
         heard_at = 0  # in processor time
         while process.poll() is None:
             terminal.drain(TICK)
+            own_terminal.drain(self.own_terminal(terminal.last))
             run.cpu_seconds = processor_time(process.pid) or run.cpu_seconds
             if serial.read():
                 heard_at = run.cpu_seconds
