@@ -3,6 +3,7 @@
 
 import json
 import os
+import shlex
 import subprocess
 import tempfile
 
@@ -22,7 +23,9 @@ BINARIES = {  # where each configuration's programs are
 
 class Bazel:
     def __init__(self, output_base=None):
-        self.command = ["bazel"] + ([f"--output_base={output_base}"] if output_base else [])
+        # What the boot scripts take it from, too.
+        bazel = shlex.split(os.environ.get("NVMX_BAZEL", "bazel"))
+        self.command = bazel + ([f"--output_base={output_base}"] if output_base else [])
 
     @staticmethod
     def options(config):
