@@ -6,6 +6,10 @@ import re
 
 from lib.metal.emulator import Emulator
 
+# Of the models with VMCS shadowing the one with the fewest deviations, and the one with most features.
+MODEL_OF_PROGRAMS = "corei7_skylake_x"
+MODEL_OF_CDS = "corei7_icelake_u"
+
 CONFIGURATION = """\
 config_interface: textconfig
 plugin_ctrl: unmapped=1, biosdev=1

@@ -14,8 +14,9 @@ from lib.problem import Problem
 
 MODES = ("native", "nested")
 MOST_CPUS = 16
-SILENCE = 4
-SECONDS = {True: 1800, False: 60}  # for guest programs, and for a CD
+SECONDS_OF_CD = 60
+BOOTED = "\n@program "  # what the image for guest programs writes then
+PROGRAM_LIMITS = Limits(seconds=1800, silence=4, booted=BOOTED)
 
 WHAT = """\
 WHAT is one of
@@ -56,8 +57,8 @@ def make_parser(name, description):
     parser.add_argument("--memory", type=positive, default=1152, metavar="M",
                         help="MBytes of memory (1152)")
     parser.add_argument("--timeout", type=positive, metavar="S",
-                        help=f"seconds after which a boot has failed ({SECONDS[False]} of a CD, "
-                        f"{SECONDS[True]} of guest programs)")
+                        help=f"seconds after which a boot has failed ({SECONDS_OF_CD} of a CD, "
+                        f"{PROGRAM_LIMITS.seconds} of guest programs)")
     parser.add_argument("--serial", metavar="FILE", help="keep the output of COM1 there as well")
     parser.add_argument("--log", metavar="FILE", help="keep the emulator's own log there")
     parser.add_argument("--expect", metavar="TEXT", help="fail unless the output of COM1 has TEXT")
@@ -65,9 +66,9 @@ def make_parser(name, description):
     programs.add_argument("--suite", action="append", default=[], metavar="S",
                           help="a folder of lhv/suites, or any file or folder with guest programs; can be "
                           "repeated (all of lhv/suites)")
-    programs.add_argument("--silence", type=positive, default=SILENCE, metavar="S",
+    programs.add_argument("--silence", type=positive, default=PROGRAM_LIMITS.silence, metavar="S",
                           help="seconds of the emulator's processor time without output after which a "
-                          f"program has stopped the machine ({SILENCE})")
+                          "program has stopped the machine (%(default)s)")
     programs.add_argument("--processor", metavar="P",
                           help="the simulated processor to compare with; \"nvmx list\" has them")
     programs.add_argument("--tap", action="store_true", help="print the result of each program as a TAP stream")
@@ -101,7 +102,7 @@ def show(text):
 def boot_cd(emulator, arguments):
     if not os.path.isfile(arguments.what):
         raise Problem(f"there is no file {arguments.what}")
-    limits = Limits(arguments.timeout or SECONDS[False])
+    limits = Limits(arguments.timeout or SECONDS_OF_CD)
     run = emulator.run(arguments.what, limits, show)
     if not run.output.endswith("\n"):
         show("\n")
@@ -119,7 +120,7 @@ def boot_cd(emulator, arguments):
 def run_programs(emulator, arguments):
     programs = find_programs(arguments.suite)
     binaries = Binaries.of(arguments.binaries) if arguments.binaries else Binaries.build()
-    limits = Limits(arguments.timeout or SECONDS[True], arguments.silence, "\n@program ")
+    limits = Limits(arguments.timeout or PROGRAM_LIMITS.seconds, arguments.silence, BOOTED)
     calibration = Calibration(emulator, binaries, arguments.what == "nested", limits)
     try:
         calibration.run(programs)
