@@ -28,6 +28,8 @@ Text EventLine(CpuIndex cpu, const Event& event);
 class L0Log {
  public:
   static constexpr uint32_t kMostCpus = 16;
+  // At 115200 baud a line takes some 7 ms, and L1 may have something to do.
+  static constexpr size_t kFewLines = 2;
   // Writes a line.
   using Sink = void (*)(const Text& line);
 
@@ -44,7 +46,6 @@ class L0Log {
   void WriteRest();
 
  private:
-  static constexpr size_t kFewLines = 8;
   static constexpr size_t kAllLines = ~size_t{0};
 
   void WriteIfNobodyDoes(size_t most);

@@ -68,13 +68,13 @@ TEST_F(L0LogTest, WhatIsRecordedInTheMiddleOfALineComesBehindIt) {
 
 TEST_F(L0LogTest, TheRingWritesLaterAndAFewLinesAtATime) {
   Start(LogMode::kRing);
-  for (uint64_t n = 0; n < 10; ++n) log().Record(0, At(n));
+  for (uint64_t n = 0; n < L0Log::kFewLines + 1; ++n) log().Record(0, At(n));
   EXPECT_THAT(lines, IsEmpty());
   log().WriteSome();
-  EXPECT_THAT(lines, SizeIs(8));
+  EXPECT_THAT(lines, SizeIs(L0Log::kFewLines));
   log().WriteSome();
   log().WriteSome();
-  EXPECT_THAT(lines, SizeIs(10));
+  EXPECT_THAT(lines, SizeIs(L0Log::kFewLines + 1));
 }
 
 TEST_F(L0LogTest, TheEndWritesTheRestEvenInTheMiddleOfALine) {
