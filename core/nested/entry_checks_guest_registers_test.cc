@@ -197,7 +197,13 @@ struct GuestPat {
 struct GuestEferReservedBits {
   static EntryChanges Breaking() {
     return {Flipping<VmcsField::kGuestIa32Efer>("bit 9", 0x200),
-            Flipping<VmcsField::kGuestIa32Efer>("bit 63", uint64_t{1} << 63)};
+            Flipping<VmcsField::kGuestIa32Efer>("bit 63", uint64_t{1} << 63),
+            {"LME, but IA-32e mode is not offered", [](S& s) {
+               LeaveIa32eMode(s);
+               s.SetBits(VmcsField::kGuestIa32Efer, Efer::kLme);
+               StopPaging(s);
+               s.offered.true_entry_ctls &= ~(uint64_t{VmEntry::kIa32eModeGuest} << 32);
+             }}};
   }
   static EntryChanges Accepted() {
     return {Flipping<VmcsField::kGuestIa32Efer>("NXE is 1", Efer::kNxe),

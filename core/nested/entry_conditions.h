@@ -8,6 +8,7 @@
 #include <cstdint>
 
 #include "core/nested/entry_surroundings.h"
+#include "core/nested/offered_capabilities.h"
 #include "core/vmx/capabilities.h"
 #include "core/vmx/controls.h"
 #include "core/vmx/interruptibility.h"

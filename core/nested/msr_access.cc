@@ -4,6 +4,7 @@
 #include "core/nested/apic_base.h"
 #include "core/nested/msr_kinds.h"
 #include "core/nested/mtrr_virtualization.h"
+#include "core/nested/offered_capabilities.h"
 #include "core/nested/preemption_timer.h"
 #include "core/nested/tsc.h"
 #include "core/nested/vmcs02_controls.h"
@@ -21,7 +22,7 @@ namespace {
 bool WriteEfer(Vcpu& vcpu, uint64_t value) {
   Vmcs& vmcs = vcpu.ports.vmcs;
   const uint64_t old = vmcs.Read(VmcsField::kGuestIa32Efer);
-  if ((value & ~Efer::kDefined) != 0) return false;
+  if ((value & ~OfferedEfer(vcpu.state.offered)) != 0) return false;
   const bool paging = (vmcs.Read(VmcsField::kGuestCr0) & Cr0::kPg) != 0;
   if (paging && ((value ^ old) & Efer::kLme) != 0) return false;
   vmcs.Write(VmcsField::kGuestIa32Efer, (value & ~Efer::kLma) | (old & Efer::kLma));

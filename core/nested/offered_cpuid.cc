@@ -4,6 +4,7 @@
 #include <algorithm>
 #include <span>
 
+#include "core/nested/offered_capabilities.h"
 #include "core/nested/vmcs01.h"
 #include "core/vmx/controls.h"
 #include "core/x86/control_registers.h"
@@ -126,6 +127,9 @@ CpuidRegisters OfferedCpuid(Vcpu& vcpu, uint32_t leaf, uint32_t subleaf) {
     if (!HasFeature(vcpu.state.offered, feature)) result.*feature.where &= ~feature.bit;
   }
   if (leaf == 0x1) FollowL1(vcpu, result);
+  if (leaf == 0x80000001 && !OffersIa32eMode(vcpu.state.offered)) {
+    result.edx &= ~Bit(29);
+  }
   // IA32_XSS, which only XSAVES and XRSTORS use, has no bit.
   if (leaf == 0xD && subleaf == 1 &&
       !vcpu.state.offered.SupportsSecondary(Secondary::kEnableXsavesXrstors)) {

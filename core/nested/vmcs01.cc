@@ -64,9 +64,11 @@ void InitializeVmcs01Controls(Vcpu& vcpu) {
   vmcs.Write(VmcsField::kPinBasedControls,
              PinBased::kDefault1 | PinBased::kNmiExiting | PinBased::kVirtualNmis);
   InitializeProcessorBasedControls(vcpu);
-  vmcs.Write(VmcsField::kVmExitControls, VmExit::kDefault1 | kL0ExitControls);
+  const Capabilities& offered = vcpu.state.offered;
+  vmcs.Write(VmcsField::kVmExitControls, VmExit::kDefault1 | L0ExitControls(offered));
   vmcs.Write(VmcsField::kVmEntryControls,
-             VmEntry::kDefault1 | kL0EntryControls | VmEntry::kIa32eModeGuest);
+             VmEntry::kDefault1 | kL0EntryControls |
+                 (OffersIa32eMode(offered) ? VmEntry::kIa32eModeGuest : 0));
   vmcs.Write(VmcsField::kVmcsLinkPointer, kNoVmcs);
   vmcs.Write(VmcsField::kCr0GuestHostMask, L0BitsOfCr0(vcpu));
   vmcs.Write(VmcsField::kCr4GuestHostMask, L0BitsOfCr4(vcpu));

@@ -95,7 +95,8 @@ uint32_t SecondaryControls(const Vcpu& vcpu) {
 // IA32_PERF_GLOBAL_CTRL is loaded by software: by hardware it would be loaded again after each exit
 // that L0 keeps. What L1's timer has left is L0's to know (preemption_timer.h).
 uint32_t ExitControls(const Vcpu& vcpu) {
-  return (vcpu.state.vmcs12.Get<VmcsField::kVmExitControls>() | kL0ExitControls) &
+  return (vcpu.state.vmcs12.Get<VmcsField::kVmExitControls>() |
+          L0ExitControls(vcpu.state.offered)) &
          ~(VmExit::kLoadIa32PerfGlobalCtrl | VmExit::kSaveVmxPreemptionTimerValue);
 }
 

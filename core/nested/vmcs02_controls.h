@@ -6,6 +6,7 @@
 #include <optional>
 
 #include "core/nested/field_set.h"
+#include "core/nested/offered_capabilities.h"
 #include "core/nested/vcpu.h"
 #include "core/vmx/controls.h"
 
@@ -20,6 +21,11 @@ inline constexpr uint32_t kL0ExitControls =
     VmExit::kLoadIa32Pat | VmExit::kSaveIa32Efer | VmExit::kLoadIa32Efer;
 inline constexpr uint32_t kL0EntryControls =
     VmEntry::kLoadDebugControls | VmEntry::kLoadIa32Pat | VmEntry::kLoadIa32Efer;
+// The same of an L0 that is not in IA-32e mode itself, and cannot offer it.
+constexpr uint32_t L0ExitControls(const Capabilities& offered) {
+  return OffersIa32eMode(offered) ? kL0ExitControls
+                                  : kL0ExitControls & ~VmExit::kHostAddressSpaceSize;
+}
 
 // What of VMCS01, which is current, VMCS02 depends on. (Of VMCS02 it tells the same.)
 Vmcs01Inputs ReadVmcs01Inputs(Vcpu& vcpu);

@@ -45,7 +45,9 @@ class SharedCell {
   ~SharedCell() = default;
 
  private:
-  uint64_t* word() const { return reinterpret_cast<uint64_t*>(bytes_); }
+  // Aligned as an atomic is, also where other numbers of 64 bits are not.
+  using Word [[gnu::aligned(8)]] = uint64_t;
+  Word* word() const { return reinterpret_cast<Word*>(bytes_); }
 
   const char* name_;
   CellKind kind_;
