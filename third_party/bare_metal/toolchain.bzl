@@ -31,6 +31,8 @@ _FLAGS = [
     "-mno-red-zone",
     "-mno-sse",
     "-mno-mmx",
+    # An atomic access of 64 bits on i386 goes by CMPXCHG8B and not by the x87 FPU, which is a guest's.
+    "-mno-implicit-float",
     # From <cstdlib>'s stand-in on, see //third_party/freestanding.
     "-nostdlibinc",
     "-nostdinc++",

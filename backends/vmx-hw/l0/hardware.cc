@@ -4,6 +4,7 @@
 #include <algorithm>
 
 #include "backends/vmx-hw/machine/cpu_instructions.h"
+#include "core/vmx/controls.h"
 #include "core/x86/msr.h"
 
 namespace nvmx::metal {
@@ -43,6 +44,15 @@ Capabilities ReadCapabilities() {
   c.procbased_ctls3 = ReadIfThere(Msr::IA32_VMX_PROCBASED_CTLS3);
   c.exit_ctls2 = ReadIfThere(Msr::IA32_VMX_EXIT_CTLS2);
   c.physical_address_width = Cpuid(kAddressWidthLeaf).eax & 0xFF;
+#ifndef __x86_64__
+  // A host outside IA-32e mode has no guest in it.
+  constexpr uint64_t kExit = uint64_t{VmExit::kHostAddressSpaceSize} << 32;
+  constexpr uint64_t kEntry = uint64_t{VmEntry::kIa32eModeGuest} << 32;
+  c.exit_ctls &= ~kExit;
+  c.true_exit_ctls &= ~kExit;
+  c.entry_ctls &= ~kEntry;
+  c.true_entry_ctls &= ~kEntry;
+#endif
   c.linear_address_width = (Cpuid(kStructuredFeaturesLeaf).ecx & kLa57) != 0 ? 57 : 48;
   return c;
 }

@@ -55,6 +55,7 @@ CpuidRegisters L0Cpu::Cpuid(uint32_t leaf, uint32_t subleaf) {
 }
 
 void L0Cpu::UnblockNmi() {
+#ifdef __x86_64__
   uint64_t scratch;
   asm volatile(
       "mov %%rsp, %[scratch]\n"
@@ -69,6 +70,17 @@ void L0Cpu::UnblockNmi() {
       : [scratch] "=&r"(scratch)
       : [data] "i"(kDataSelector), [code] "i"(kCodeSelector)
       : "memory", "cc");
+#else
+  asm volatile(
+      "pushfl\n"
+      "pushl %[code]\n"
+      "pushl $1f\n"
+      "iretl\n"
+      "1:"
+      :
+      : [code] "i"(kCodeSelector)
+      : "memory", "cc");
+#endif
   status_.NmisUnblocked();
 }
 
@@ -206,7 +218,8 @@ bool L0Cpu::WriteElsewhere(GuestPhysicalAddress address, std::span<const std::by
 
 bool L0Cpu::CompareExchange(GuestPhysicalAddress address, uint64_t expected, uint64_t desired) {
   if (!IsKnownRam(address, sizeof expected) && !FindRam(address, sizeof expected)) return false;
-  auto* at = reinterpret_cast<uint64_t*>(AtPhysical(address.value));
+  using Word [[gnu::aligned(8)]] = uint64_t;  // on i386 too
+  auto* at = reinterpret_cast<Word*>(AtPhysical(address.value));
   return __atomic_compare_exchange_n(at, &expected, desired, false, __ATOMIC_SEQ_CST,
                                      __ATOMIC_SEQ_CST);
 }

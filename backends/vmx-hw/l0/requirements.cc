@@ -10,6 +10,9 @@ namespace {
 // Controls that the processor allows to be 1, in their capability MSR.
 constexpr uint64_t Allowed1(uint32_t controls) { return uint64_t{controls} << 32; }
 
+// An L0 for i386 has no guests in IA-32e mode.
+constexpr bool kIs64Bit = sizeof(void*) == 8;
+
 constexpr Requirement kRequirements[] = {
     {"the TRUE VMX capability MSRs", Msr::IA32_VMX_BASIC, VmxBasic::kTrueControls},
     {"virtual NMIs", Msr::IA32_VMX_TRUE_PINBASED_CTLS,
@@ -21,9 +24,9 @@ constexpr Requirement kRequirements[] = {
     {"EPT", Msr::IA32_VMX_PROCBASED_CTLS2, Allowed1(Secondary::kEnableEpt)},
     {"unrestricted guest", Msr::IA32_VMX_PROCBASED_CTLS2, Allowed1(Secondary::kUnrestrictedGuest)},
     {"a VM-exit control that switches PAT, EFER or DR7", Msr::IA32_VMX_TRUE_EXIT_CTLS,
-     Allowed1(kL0ExitControls)},
+     Allowed1(kIs64Bit ? kL0ExitControls : kL0ExitControls & ~VmExit::kHostAddressSpaceSize)},
     {"a VM-entry control that switches PAT, EFER or DR7", Msr::IA32_VMX_TRUE_ENTRY_CTLS,
-     Allowed1(kL0EntryControls | VmEntry::kIa32eModeGuest)},
+     Allowed1(kIs64Bit ? kL0EntryControls | VmEntry::kIa32eModeGuest : kL0EntryControls)},
     {"the activity state wait-for-SIPI", Msr::IA32_VMX_MISC, VmxMisc::kActivityStateWaitForSipi},
     {"EPT with 2-MByte pages, WB and INVEPT", Msr::IA32_VMX_EPT_VPID_CAP,
      EptVpidCap::kPageWalkLength4 | EptVpidCap::kWriteBack | EptVpidCap::k2MByteMapping |

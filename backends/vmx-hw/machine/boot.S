@@ -14,6 +14,7 @@
 #define CODE_SELECTOR 0x08
 #define DATA_SELECTOR 0x10
 #define CR0_PE_PG_NE 0x80000021
+#define CR0_PE_NE 0x21
 #define CR4_PAE 0x20
 #define IA32_EFER 0xC0000080
 #define EFER_LME 0x100
@@ -149,13 +150,25 @@ ap_trampoline_begin:
         wrmsr
         mov $CR0_PE_PG_NE, %eax
 #else
-        mov $0x21, %eax
+        mov ap_trampoline_cr4 - ap_trampoline_begin, %eax
+        mov %eax, %cr4
+        mov ap_trampoline_cr3 - ap_trampoline_begin, %eax
+        mov %eax, %cr3
+        mov ap_trampoline_cr0 - ap_trampoline_begin, %eax
+        or $CR0_PE_NE, %eax
 #endif
         mov %eax, %cr0
         ljmpl *(ap_trampoline_target - ap_trampoline_begin)
         .balign 8
 ap_trampoline_cr3:
         .long 0
+#ifndef __x86_64__
+        .globl ap_trampoline_cr0, ap_trampoline_cr4
+ap_trampoline_cr0:
+        .long 0
+ap_trampoline_cr4:
+        .long 0
+#endif
 ap_trampoline_target:  // where the image's code for application processors is
         .long 0
         .word CODE_SELECTOR

@@ -20,6 +20,10 @@ extern const char ap_trampoline_cr3[];
 extern const char ap_trampoline_target[];
 extern const char ap_trampoline_gdt_base[];
 extern const char ap_trampoline_gdt[];
+#ifndef __x86_64__
+extern const char ap_trampoline_cr0[];
+extern const char ap_trampoline_cr4[];
+#endif
 extern uintptr_t ap_stack_top;
 void ApplicationProcessorEntry();
 [[noreturn]] void ApplicationProcessorMain();
@@ -65,6 +69,11 @@ void FillTrampoline(std::byte* page) {
               static_cast<size_t>(ap_trampoline_end - ap_trampoline_begin));
   const auto base = static_cast<uint32_t>(reinterpret_cast<uintptr_t>(page));
   PutWord(page, ap_trampoline_cr3, static_cast<uint32_t>(ReadCr3()));
+#ifndef __x86_64__
+  // As this CPU has it: paging may be on.
+  PutWord(page, ap_trampoline_cr0, ReadCr0());
+  PutWord(page, ap_trampoline_cr4, ReadCr4());
+#endif
   PutWord(page, ap_trampoline_target,
           static_cast<uint32_t>(reinterpret_cast<uintptr_t>(&ApplicationProcessorEntry)));
   PutWord(page, ap_trampoline_gdt_base,
