@@ -218,7 +218,7 @@ void StartCanary(const Ept01& ept01) {
 }
 
 void StartLogAndWatchdog(uint32_t cpus, const Options& options) {
-  event_log.Start(options.log, cpus, [](const Text& line) { Write(line); });
+  event_log.Start(options.log, cpus, [](const Text& line) { WriteSerial(line); });
   SetLastWords(&SayLastWords);
   if (options.variant != FindVariant("correct")) {
     Write(Text() << "nvmx: variant " << options.variant->name << ": " << options.variant->summary
