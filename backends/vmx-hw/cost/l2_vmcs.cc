@@ -22,6 +22,7 @@
 namespace nvmx::metal {
 namespace {
 
+constexpr bool kIs64Bit = sizeof(void*) == 8;
 constexpr size_t kPage = 4096;
 struct alignas(kPage) Page {
   std::array<uint64_t, kPage / sizeof(uint64_t)> words;
@@ -67,9 +68,9 @@ void SetAllControls(const VmcsOptions& options) {
               Msr::IA32_VMX_PROCBASED_CTLS2,
               options.ept ? Secondary::kEnableEpt | Secondary::kEnableVpid : 0);
   SetControls(VmcsField::kVmExitControls, Msr::IA32_VMX_TRUE_EXIT_CTLS, Msr::IA32_VMX_EXIT_CTLS,
-              VmExit::kHostAddressSpaceSize);
+              kIs64Bit ? VmExit::kHostAddressSpaceSize : 0);
   SetControls(VmcsField::kVmEntryControls, Msr::IA32_VMX_TRUE_ENTRY_CTLS, Msr::IA32_VMX_ENTRY_CTLS,
-              VmEntry::kIa32eModeGuest);
+              kIs64Bit ? VmEntry::kIa32eModeGuest : 0);
   Set(VmcsField::kMsrBitmapAddress, AddressOf(&msr_bitmap));
 }
 
@@ -115,12 +116,12 @@ void SetMsrLists() {
 }
 
 void SetRegisters(void (*rip)(), void (*exit)()) {
-  constexpr uint64_t kCode = 0xA09B;
+  constexpr uint64_t kCode = kIs64Bit ? 0xA09B : 0xC09B;
   constexpr uint64_t kData = 0xC093;
   constexpr uint64_t kBusyTss = 0x8B;
   constexpr uint64_t kUnusable = 0x10000;
   constexpr uint64_t kFlatLimit = 0xFFFF'FFFF;
-  const uint64_t gs_base = ReadMsr(Index(Msr::IA32_GS_BASE));
+  const uint64_t gs_base = kIs64Bit ? ReadMsr(Index(Msr::IA32_GS_BASE)) : 0;
 #define NVMX_SEGMENT(name, selector, base, limit, rights) \
   Set(VmcsField::kGuest##name##Selector, selector);       \
   Set(VmcsField::kGuest##name##Base, base);               \
@@ -172,6 +173,19 @@ void WriteRevision(Page& region) {
   region.words[0] = ReadMsr(Index(Msr::IA32_VMX_BASIC)) & VmxBasic::kRevisionIdentifier;
 }
 
+// VMX operation needs paging: an image of 32 bits starts without.
+void StartPaging() {
+  constexpr uint32_t kPresentWritableLarge = 0x83;
+  constexpr unsigned kLargePageShift = 22;
+  constexpr uintptr_t kEntries = kPage / sizeof(uint32_t);
+  alignas(kPage) static constinit std::array<uint32_t, kEntries> directory{};
+  for (uintptr_t n = 0; n < kEntries; ++n) {
+    directory[n] = static_cast<uint32_t>(n << kLargePageShift) | kPresentWritableLarge;
+  }
+  WriteCr4(ReadCr4() | static_cast<uintptr_t>(Cr4::kPse));
+  WriteCr3(reinterpret_cast<uintptr_t>(directory.data()));
+}
+
 }  // namespace
 
 // SDM Vol. 3C, 24.7 "Enabling and Entering VMX Operation".
@@ -183,6 +197,7 @@ void EnterVmx() {
     WriteMsr(Index(Msr::IA32_FEATURE_CONTROL),
              feature_control | FeatureControl::kEnableVmxOutsideSmx | FeatureControl::kLock);
   }
+  if (!kIs64Bit) StartPaging();
   WriteCr0(ReadCr0() | ReadMsr(Index(Msr::IA32_VMX_CR0_FIXED0)));
   WriteCr4(ReadCr4() | ReadMsr(Index(Msr::IA32_VMX_CR4_FIXED0)) | Cr4::kVmxe);
   WriteRevision(vmxon_region);
