@@ -52,8 +52,8 @@ int Call(const char* what, int file, unsigned long request, void* argument) {
 
 int MakeVm(int kvm) {
   const int vm = Call("KVM_CREATE_VM", kvm, KVM_CREATE_VM, nullptr);
-  void* const memory = mmap(nullptr, kMemoryBytes, PROT_READ | PROT_WRITE,
-                            MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+  void* const memory =
+      mmap(nullptr, kMemoryBytes, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
   if (memory == MAP_FAILED) Fail("mmap of the guest's memory");
   std::memcpy(static_cast<uint8_t*>(memory) + kCode, kGuest, sizeof kGuest);
   kvm_userspace_memory_region region{};
