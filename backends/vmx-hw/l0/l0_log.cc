@@ -71,6 +71,7 @@ void L0Log::WriteRest() {
   if (!records()) return;
   is_written_ = true;
   WriteLines(kAllLines, EventRing::Unfinished::kSkip);
+  is_written_ = false;
 }
 
 void L0Log::WriteIfNobodyDoes(size_t most) {

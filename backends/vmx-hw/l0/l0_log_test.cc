@@ -86,6 +86,14 @@ TEST_F(L0LogTest, TheEndWritesTheRestEvenInTheMiddleOfALine) {
   EXPECT_THAT(lines, SizeIs(2));
 }
 
+// A guest that has announced the end may go on.
+TEST_F(L0LogTest, GoesOnBehindTheEnd) {
+  Start(LogMode::kSerial);
+  log().WriteRest();
+  log().Record(0, At(1));
+  EXPECT_THAT(lines, SizeIs(1));
+}
+
 TEST_F(L0LogTest, SaysHowManyAreLost) {
   Start(LogMode::kRing);
   for (uint64_t n = 0; n < EventRing::kEvents + 2; ++n) log().Record(1, At(n));
