@@ -13,6 +13,8 @@ if [ -e /kvm_guest ]; then
   /kvm_guest || status=1
 fi
 echo "end of run, status $status"
+# Until that has gone out of the serial line.
+$b sleep 1
 $b poweroff -f
 """
 
