@@ -46,16 +46,22 @@ class LaidOutMemory {
     for (const lhv::MemoryBlock& block : cpu_.memory) {
       const uint64_t first = window_ + block.offset;
       uint64_t word = 0;
-      if (address < first || address + sizeof word > first + block.bytes.size()) continue;
+      // Addresses can be as large as a word has room for.
+      if (address < first || block.bytes.size() < sizeof word ||
+          address - first > block.bytes.size() - sizeof word) {
+        continue;
+      }
       std::memcpy(&word, block.bytes.data() + (address - first), sizeof word);
       return word;
     }
     return 0;
   }
 
-  // Whether the EPT structure, or one below it, maps a page of 1 GByte.
+  // Whether the EPT structure, or one below it, maps a page of 1 GByte. Levels below that of such
+  // pages, from an EPTP that no VM entry accepts, have none.
   bool HasGBytePages(uint64_t table, unsigned level) const {
     constexpr unsigned kEntries = 512;
+    if (level < kEptLevelPdpte) return false;
     for (unsigned n = 0; n < kEntries; ++n) {
       const uint64_t entry = Word(table + n * sizeof(uint64_t));
       if ((entry & EptEntry::kPermissions) == 0) continue;

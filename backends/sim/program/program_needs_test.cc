@@ -65,6 +65,16 @@ TEST_F(ProgramNeedsTest, AFieldThatTheProgramReads) {
   EXPECT_THAT(Missing("      - vmread: TSC_OFFSET\n", remove), IsEmpty());
 }
 
+TEST_F(ProgramNeedsTest, EptPointersThatNoVmEntryAcceptsNameNoTables) {
+  const auto remove = [](Capabilities& c) { c.ept_vpid_cap &= ~EptVpidCap::k1GByteMapping; };
+  for (const char* value : {"0xffffffffffffffff", "0xfffffffffffff01e", "0x0", "0xe"}) {
+    EXPECT_THAT(Missing(absl::StrCat("      - vmwrite: {field: EPT_POINTER, value: ", value, "}\n"),
+                        remove),
+                IsEmpty())
+        << value;
+  }
+}
+
 TEST_F(ProgramNeedsTest, FlagsOfEpt) {
   const auto remove = [](Capabilities& c) {
     c.ept_vpid_cap &= ~EptVpidCap::kAccessedAndDirtyFlags;
