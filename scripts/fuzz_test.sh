@@ -54,7 +54,7 @@ fi
 # --- An input as a program
 
 for target in msr_list program; do
-  inputs=("$folder/corpus/$target/corpus"/*)
+  inputs=("$folder/corpus/$target/seeds"/*)
   arguments=(program "$target" "${inputs[0]}")
   output=$("$BUILT/fuzz_tool" "${arguments[@]}" 2>&1)
   status=$?
