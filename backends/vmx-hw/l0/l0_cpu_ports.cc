@@ -244,6 +244,8 @@ void L0Cpu::Take(TraceKind kind, uint64_t first, uint64_t second) {
       return;
     case TraceKind::kVmxAbort:
       metal::Write(Text() << "L0: CPU " << index_ << ": VMX abort " << first << "\n");
+      // If it is the last CPU, nobody ends the run.
+      shared_.say_last_words();
       return;
     default:
       break;
