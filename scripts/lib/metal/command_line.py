@@ -59,6 +59,9 @@ def make_parser(name, description):
     parser.add_argument("--timeout", type=positive, metavar="S",
                         help=f"seconds after which a boot has failed ({SECONDS_OF_CD} of a CD, "
                         f"{PROGRAM_LIMITS.seconds} of guest programs)")
+    parser.add_argument("--silence", type=positive, metavar="S",
+                        help="seconds of the emulator's processor time without output after which the "
+                        f"machine has been stopped (of a CD none, {PROGRAM_LIMITS.silence} of guest programs)")
     parser.add_argument("--serial", metavar="FILE", help="keep the output of COM1 there as well")
     parser.add_argument("--log", metavar="FILE", help="keep the emulator's own log there")
     parser.add_argument("--expect", metavar="TEXT", help="fail unless the output of COM1 has TEXT")
@@ -66,9 +69,6 @@ def make_parser(name, description):
     programs.add_argument("--suite", action="append", default=[], metavar="S",
                           help="a folder of lhv/suites, or any file or folder with guest programs; can be "
                           "repeated (all of lhv/suites)")
-    programs.add_argument("--silence", type=positive, default=PROGRAM_LIMITS.silence, metavar="S",
-                          help="seconds of the emulator's processor time without output after which a "
-                          "program has stopped the machine (%(default)s)")
     programs.add_argument("--processor", metavar="P",
                           help="the simulated processor to compare with; \"nvmx list\" has them")
     programs.add_argument("--tap", action="store_true", help="print the result of each program as a TAP stream")
@@ -102,7 +102,7 @@ def show(text):
 def boot_cd(emulator, arguments):
     if not os.path.isfile(arguments.what):
         raise Problem(f"there is no file {arguments.what}")
-    limits = Limits(arguments.timeout or SECONDS_OF_CD)
+    limits = Limits(arguments.timeout or SECONDS_OF_CD, arguments.silence)
     run = emulator.run(arguments.what, limits, show)
     if not run.output.endswith("\n"):
         show("\n")
@@ -120,7 +120,8 @@ def boot_cd(emulator, arguments):
 def run_programs(emulator, arguments):
     programs = find_programs(arguments.suite)
     binaries = Binaries.of(arguments.binaries) if arguments.binaries else Binaries.build()
-    limits = Limits(arguments.timeout or PROGRAM_LIMITS.seconds, arguments.silence, BOOTED)
+    limits = Limits(arguments.timeout or PROGRAM_LIMITS.seconds,
+                    arguments.silence or PROGRAM_LIMITS.silence, BOOTED)
     calibration = Calibration(emulator, binaries, arguments.what == "nested", limits)
     try:
         calibration.run(programs)

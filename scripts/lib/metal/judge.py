@@ -14,6 +14,8 @@ def why_bad(run, limits, expected):
     if not ends:
         if run.timed_out:
             return f"no end after {limits.seconds:g} s; the last lines of COM1 are above"
+        if run.fell_silent:
+            return f"no output for {limits.silence:g} s of its processor time; the last lines of COM1 are above"
         return f"the emulator ended (status {run.status}) before the image did"
     if expected and expected not in run.output:
         return f"\"{expected}\" is not in the output"
