@@ -228,7 +228,8 @@ std::string WhyMachinesDiffer(const Difference& difference) {
     return "CPUID leaves that the profile of the processor does not have";
   }
   constexpr uint64_t kOnes = ~uint64_t{0};
-  if (o.kind == lhv::ObservationKind::kMemoryValue && (o.value | kOnes << 8 * o.extra) == kOnes) {
+  const uint64_t unread = o.extra < sizeof o.value ? kOnes << 8 * o.extra : 0;
+  if (o.kind == lhv::ObservationKind::kMemoryValue && (o.value | unread) == kOnes) {
     return "it reads physical memory that is not the program's";
   }
   return "";

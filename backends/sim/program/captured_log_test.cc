@@ -1,6 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "backends/sim/program/captured_log.h"
 
+#include <cstdint>
+#include <string>
+
 #include "gtest/gtest.h"
 #include "lhv/assembler.h"
 
@@ -45,6 +48,21 @@ TEST_F(CapturedLogTest, AnotherValueIsADifference) {
   EXPECT_EQ(Compare(program), Calibration::kDifferent);
   ASSERT_TRUE(result_.comparison.difference);
   EXPECT_EQ(result_.comparison.difference->position, 0u);
+}
+
+// The simulator reads ones where nobody answers; a machine has memory there.
+TEST_F(CapturedLogTest, WhatIsReadOfMemoryThatIsNotTheProgramsIsNotCompared) {
+  for (const unsigned width : {4, 8}) {
+    const auto program =
+        Assembled("read_memory: {address: 0x110000, width: " + std::to_string(width) + "}");
+    Run(program);
+    captured_.cpus[0].log[0].value = 0x12;
+    EXPECT_EQ(Compare(program), Calibration::kDifferent) << width;
+    const uint64_t ones = ~uint64_t{0} >> (64 - 8 * width);
+    result_.comparison.keep.cpus[0].log[0].value = ones;
+    result_.comparison.evict.cpus[0].log[0].value = ones;
+    EXPECT_EQ(Compare(program), Calibration::kNotComparable) << width;
+  }
 }
 
 TEST_F(CapturedLogTest, AnotherEndIsADifference) {
