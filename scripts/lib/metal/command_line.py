@@ -16,7 +16,8 @@ MODES = ("native", "nested")
 MOST_CPUS = 16
 SECONDS_OF_CD = 60
 BOOTED = "\n@program "  # what the image for guest programs writes then
-PROGRAM_LIMITS = Limits(seconds=1800, silence=4, booted=BOOTED)
+# The longest program is silent for some six seconds.
+PROGRAM_LIMITS = Limits(seconds=1800, silence=12, booted=BOOTED)
 
 WHAT = """\
 WHAT is one of
