@@ -37,17 +37,21 @@ class Bazel:
 
     def build(self, label, config=None):
         """The program of that label."""
+        return os.path.join(self.build_all([label], config), label[2:].replace(":", "/"))
+
+    def build_all(self, labels, config=None):
+        """The folder below which the programs of these labels are."""
         log = tempfile.TemporaryFile("w+")
         try:
             result = subprocess.run([*self.command, "build", "--curses=no", "--color=no",
-                                     "--show_progress_rate_limit=20", *self.options(config), label],
+                                     "--show_progress_rate_limit=20", *self.options(config), *labels],
                                     cwd=ROOT, stdout=log, stderr=subprocess.STDOUT, check=False)
         except FileNotFoundError as error:
             raise Problem("bazel is missing; scripts/setup installs what the build needs") from error
         if result.returncode != 0:
             log.seek(0)
-            raise Problem(f"{log.read()}\nthe build of {label} failed")
-        return os.path.join(ROOT, BINARIES[config], label[2:].replace(":", "/"))
+            raise Problem(f"{log.read()}\nthe build of {', '.join(labels)} failed")
+        return os.path.join(ROOT, BINARIES[config])
 
     def actions(self, query, config):
         """Those of an aquery that run commands: [[word]]."""

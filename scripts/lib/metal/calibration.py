@@ -4,12 +4,12 @@
 import dataclasses
 import os
 import re
-import shlex
 import subprocess
 import sys
 import tempfile
 
-from lib.bazel import ROOT
+from lib.bazel import ROOT, Bazel
+from lib.metal.image import make_image
 from lib.metal.tap import read_tap
 from lib.problem import Problem
 
@@ -35,19 +35,7 @@ class Binaries:
 
     @classmethod
     def build(cls):
-        bazel = shlex.split(os.environ.get("NVMX_BAZEL", "bazel"))
-        quiet = ["--noshow_progress", "--ui_event_filters=-info"]
-        try:
-            built = subprocess.run([*bazel, "build", *quiet, *LABELS], cwd=ROOT, check=False,
-                                   stdout=sys.stderr)
-            where = subprocess.run([*bazel, "info", "--noshow_progress", "bazel-bin"], cwd=ROOT,
-                                   check=False, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL,
-                                   text=True)
-        except FileNotFoundError as error:
-            raise Problem(f"{bazel[0]} is missing; scripts/setup installs what the build needs") from error
-        if built.returncode != 0 or where.returncode != 0:
-            raise Problem("it does not build")
-        return cls.of(where.stdout.strip())
+        return cls.of(Bazel().build_all(LABELS))
 
 
 def find_programs(suites):
@@ -107,10 +95,7 @@ class Calibration:
         if self.nested:
             entry = f"{self.binaries.l0} log=none, {entry}"
         iso = os.path.join(folder, "cd.iso")
-        made = subprocess.run([os.path.join(ROOT, "scripts/image"), "-o", iso, entry], cwd=ROOT,
-                              check=False, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
-        if made.returncode != 0:
-            raise Problem(f"the image cannot be made:\n{made.stdout}")
+        make_image(iso, entry)
         run = self.emulator.run(iso, self.limits)
         self.boots += 1
         self.cpu_seconds += run.cpu_seconds

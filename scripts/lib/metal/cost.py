@@ -8,6 +8,7 @@ import subprocess
 import tempfile
 
 from lib.bazel import ROOT
+from lib.metal.image import make_image
 from lib.problem import Problem
 
 IMAGE = "//backends/vmx-hw/cost:cost"
@@ -69,13 +70,6 @@ def read_costs(text):
     return costs
 
 
-def make_cd(path, entry):
-    made = subprocess.run(["scripts/image", "-o", path, entry], cwd=ROOT, check=False,
-                          stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
-    if made.returncode != 0:
-        raise Problem(f"{made.stdout}\nscripts/image failed")
-
-
 def boot(run, cd, timeout):
     booted = subprocess.run(["scripts/bochs", "--model", run.model, "--cpus", str(run.cpus),
                              "--timeout", str(timeout), cd], cwd=ROOT, check=False,
@@ -95,7 +89,7 @@ def measure(timeout):
     with tempfile.TemporaryDirectory() as directory:
         for nested in (False, True):
             cd = os.path.join(directory, "cd.iso")
-            make_cd(cd, f"{L0}, {IMAGE}" if nested else IMAGE)
+            make_image(cd, f"{L0}, {IMAGE}" if nested else IMAGE)
             for model, cpus in sorted({(step.model, step.cpus) for step in STEPS}):
                 run = Run(model, cpus, nested)
                 runs[run] = boot(run, cd, timeout)

@@ -5,14 +5,15 @@ import os
 import re
 import subprocess
 
+from lib.bazel import ROOT
+from lib.metal.calibration import Binaries
+from lib.metal.image import make_image
 from lib.problem import Problem
 
-ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 
-
-def lines_of(output, beginnings_or_parts):
+def lines_of(output, texts):
     """The lines that have one of these texts."""
-    return [line for line in output.splitlines() if any(part in line for part in beginnings_or_parts)]
+    return [line for line in output.splitlines() if any(part in line for part in texts)]
 
 
 def call(command):
@@ -33,25 +34,19 @@ class NestedBoot:
 
     def __init__(self, work):
         self.work = work
-        bazel = os.environ.get("NVMX_BAZEL", "bazel").split()
-        must([*bazel, "build", "--noshow_progress", "//tools:nvmx", "//lhv/image:lhv",
-              "//backends/vmx-hw/l0:nvmx"])
-        result = subprocess.run([*bazel, "info", "--noshow_progress", "bazel-bin"], cwd=ROOT, text=True,
-                                stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, check=True)
-        self.binaries = result.stdout.strip()
-        self.nvmx = f"{self.binaries}/tools/nvmx"
+        self.binaries = Binaries.build()
 
     def pack(self, programs, cpus):
         """Packs guest programs for the boots to come; how many there are."""
-        output = must([self.nvmx, "pack", "--cpus", str(cpus), "--output", f"{self.work}/pack", *programs])
+        output = must([self.binaries.nvmx, "pack", "--cpus", str(cpus), "--output", f"{self.work}/pack",
+                       *programs])
         return int(re.search(r"(\d+) programs", output).group(1))
 
     def run(self, name, cpus, l0_options, first, timeout):
         """Boots; what comes out of COM1. `first` is the program to begin with."""
         disc, serial = f"{self.work}/{name}.iso", f"{self.work}/{name}.serial"
-        must(["scripts/image", "-o", disc,
-              f"{self.binaries}/backends/vmx-hw/l0/nvmx.elf {l0_options}, "
-              f"{self.binaries}/lhv/image/lhv.elf first={first} cpus={cpus}, {self.work}/pack"])
+        make_image(disc, f"{self.binaries.l0} {l0_options}, "
+                   f"{self.binaries.lhv} first={first} cpus={cpus}, {self.work}/pack")
         # A VMX abort, say, leaves nobody who ends the run.
         result = call(["scripts/bochs", "--cpus", str(cpus), "--timeout", str(timeout), "--silence", "6",
                        "--serial", serial, disc])
