@@ -7,6 +7,7 @@ import subprocess
 
 from lib.bazel import ROOT
 from lib.metal.calibration import Binaries
+from lib.metal.command_line import PROGRAM_LIMITS
 from lib.metal.image import make_image
 from lib.problem import Problem
 
@@ -48,8 +49,8 @@ class NestedBoot:
         make_image(disc, f"{self.binaries.l0} {l0_options}, "
                    f"{self.binaries.lhv} first={first} cpus={cpus}, {self.work}/pack")
         # A VMX abort, say, leaves nobody who ends the run.
-        result = call(["scripts/bochs", "--cpus", str(cpus), "--timeout", str(timeout), "--silence", "6",
-                       "--serial", serial, disc])
+        result = call(["scripts/bochs", "--cpus", str(cpus), "--timeout", str(timeout),
+                       "--silence", str(PROGRAM_LIMITS.silence), "--serial", serial, disc])
         if not os.path.exists(serial):
             raise Problem(f"Bochs, {l0_options}:\n{result.stdout}")
         with open(serial, encoding="ascii", errors="replace") as lines:
