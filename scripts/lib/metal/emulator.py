@@ -98,13 +98,13 @@ class OwnTerminal:
 
     def drain(self, name):
         """`name`: the emulator's word, or None as long as it has said none."""
-        if self.file is None and name:
-            self.file = os.open(name, os.O_RDWR | os.O_NOCTTY | os.O_NONBLOCK)
-            tty.setraw(self.file)
         try:
+            if self.file is None and name:
+                self.file = os.open(name, os.O_RDWR | os.O_NOCTTY | os.O_NONBLOCK)
+                tty.setraw(self.file)
             while self.file is not None and os.read(self.file, SCREEN_BYTES):
                 pass
-        except OSError:  # there is no more, or the emulator has ended
+        except (OSError, termios.error):  # there is no more, or the emulator has ended
             pass
 
     def close(self):
