@@ -9,6 +9,7 @@ from lib.metal.emulator import Emulator
 # Of the models with VMCS shadowing the one with the fewest deviations, and the one with most features.
 MODEL_OF_PROGRAMS = "corei7_skylake_x"
 MODEL_OF_CDS = "corei7_icelake_u"
+IPS = 10_000_000  # instructions a second of virtual time
 
 CONFIGURATION = """\
 config_interface: textconfig
@@ -34,10 +35,10 @@ class Bochs(Emulator):
     tools = ("bochs",)
     processor = "bochs-skylake-x"
 
-    def __init__(self, machine, model, ips, ignore_msrs=False):
+    def __init__(self, machine, model, ips=IPS, ignore_msrs=False):
         self.machine = machine
         self.model = model
-        self.ips = ips  # instructions a second of virtual time
+        self.ips = ips
         self.ignore_msrs = ignore_msrs
 
     def command(self, iso, folder):

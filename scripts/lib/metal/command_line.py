@@ -8,7 +8,7 @@ import signal
 import sys
 
 from lib.metal.calibration import BadRun, Binaries, Calibration, find_programs
-from lib.metal.emulator import Limits
+from lib.metal.emulator import MEMORY, Limits
 from lib.metal.judge import check_output, why_bad
 from lib.problem import Problem
 
@@ -55,8 +55,8 @@ def make_parser(name, description):
     parser.add_argument("what", metavar="WHAT", help="native, nested, or FILE.iso")
     parser.add_argument("--cpus", type=cpu_count, default=1, metavar="N",
                         help=f"CPUs, 1 to {MOST_CPUS} (1); guest programs with \"repeat: all\" are for as many")
-    parser.add_argument("--memory", type=positive, default=1152, metavar="M",
-                        help="MBytes of memory (1152)")
+    parser.add_argument("--memory", type=positive, default=MEMORY, metavar="M",
+                        help="MBytes of memory (%(default)s)")
     parser.add_argument("--timeout", type=positive, metavar="S",
                         help=f"seconds after which a boot has failed ({SECONDS_OF_CD} of a CD, "
                         f"{PROGRAM_LIMITS.seconds} of guest programs)")

@@ -20,6 +20,7 @@ TICK = 0.2  # seconds between two looks
 BOOT_PATIENCE = 10  # while the machine boots, silence may last so many times as long
 KILL_AFTER = 5  # seconds that an emulator has to end by itself
 SCREEN_BYTES = 1 << 16
+MEMORY = 1152  # MBytes, unless somebody wants others; lhv/suites/hostile looks for L0 there
 
 
 @dataclasses.dataclass(frozen=True)
