@@ -3,13 +3,15 @@
 
 import stat
 
-INIT = """#!/bin/busybox sh
+# In the order in which they are loaded.
+KVM_MODULES = ("irqbypass", "kvm", "kvm-intel")
+INIT = f"""#!/bin/busybox sh
 b=/bin/busybox
 $b mount -t devtmpfs dev /dev
 echo "linux: init runs on $($b nproc) CPUs"
 status=0
 if [ -e /kvm_guest ]; then
-  for module in irqbypass kvm kvm-intel; do $b insmod /$module.ko || status=1; done
+  for module in {' '.join(KVM_MODULES)}; do $b insmod /$module.ko || status=1; done
   /kvm_guest || status=1
 fi
 echo "end of run, status $status"
