@@ -39,6 +39,8 @@ _COPTS = [
 _HOT_PATHS_COPTS = select({
     "//fuzz/hot_paths:used": [
         "-fprofile-use=$(GENDIR)/fuzz/hot_paths/any_fuzzer.profdata",
+        "-include",
+        "$(GENDIR)/fuzz/hot_paths/profile_digest.h",
         # What has changed since the profile was written is compiled without it.
         "-Wno-profile-instr-out-of-date",
         "-Wno-profile-instr-unprofiled",
