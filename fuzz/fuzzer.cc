@@ -19,6 +19,7 @@
 #include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
+#include "fuzz/familiar_edges.h"
 #include "fuzz/target.h"
 #include "xxhash.h"
 
@@ -80,6 +81,7 @@ class Fuzzer {
       uint8_t& counter = extra_counters[feature % kExtraCounters];
       if (counter != 0xFF) ++counter;
     }
+    familiar_edges_.Hide();
     if (find) Report(*find, bytes);
     if (keeping_ > 0) --keeping_;
     return target_->valid() && keeping_ > 0 ? 0 : -1;
@@ -106,6 +108,7 @@ class Fuzzer {
   std::string name_, finds_;
   uint64_t keeping_ = ~uint64_t{0};  // executions whose inputs libFuzzer may keep
   std::unique_ptr<Target> target_;
+  FamiliarEdges familiar_edges_{EdgeCounters()};
   std::set<std::string> known_;
 };
 
