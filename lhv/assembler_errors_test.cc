@@ -10,8 +10,8 @@
 namespace nvmx::lhv {
 namespace {
 
-#define kContents                                                                   \
-  "bytes, qwords, msr_list, ept, page_tables, msr_bitmap, io_bitmap, vmcs_bitmap, " \
+#define kContents                                                                        \
+  "bytes, qwords, hex, msr_list, ept, page_tables, msr_bitmap, io_bitmap, vmcs_bitmap, " \
   "eptp_list"
 
 struct Case {
@@ -399,6 +399,11 @@ INSTANTIATE_TEST_SUITE_P(
              "f.yaml:4:18: bytes 0 is too small; expected a number from 0x1 to 0xe0000"},
         Case{"FillTooLarge", Memory("a: {bytes: 8, fill: 256}"),
              "f.yaml:4:27: fill 256 is too large; expected a number from 0 to 255"},
+        Case{"HalfAByte", Memory("a: {hex: \"0a1\"}"),
+             "f.yaml:4:16: hex is \"0a1\"; expected two hexadecimal digits for each byte"},
+        Case{"NoHexDigits", Memory("a: {hex: \"0x\"}"),
+             "f.yaml:4:16: hex is \"0x\"; expected two hexadecimal digits for each byte"},
+        Case{"HexList", Memory("a: {hex: [1]}"), "f.yaml:4:16: hex is a list; expected a name"},
         Case{"Outside", Memory("a: {at: 0xdfff8, bytes: 16}"),
              "f.yaml:4:10: memory block a is at 0xdfff8 with 16 bytes, outside the window; "
              "expected it to lie in [0, 0xe0000) of the CPU's window, above which are the stacks "

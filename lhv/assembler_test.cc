@@ -281,6 +281,11 @@ TEST(Assembler, BytesAreZeroOrTheirFill) {
               ElementsAre(std::byte{0xFF}, std::byte{0xFF}, std::byte{0xFF}));
 }
 
+TEST(Assembler, HexIsBytesInTheirOrder) {
+  const CpuProgram program = WithMemory("      a: {hex: \"0aFf00\"}\n");
+  EXPECT_THAT(program.memory[0].bytes, ElementsAre(std::byte{0x0A}, std::byte{0xFF}, std::byte{0}));
+}
+
 TEST(Assembler, QwordsAreNumbersOrPhysicalAddressesOfTheCpu) {
   const CpuProgram program = WithMemory(
       "      pml4: {qwords: [{address_of: pdpt, offset: 7}, pdpt]}\n"

@@ -4,7 +4,11 @@
 
 #include <algorithm>
 #include <cstring>
+#include <span>
+#include <string>
 
+#include "absl/strings/ascii.h"
+#include "absl/strings/escaping.h"
 #include "absl/strings/str_cat.h"
 #include "core/vmx/msr_list.h"
 #include "core/x86/address.h"
@@ -118,6 +122,7 @@ const std::vector<MemoryBlocks::Contents>& MemoryBlocks::AllContents() {
   static const auto& all = *new std::vector<Contents>{
       {"bytes", &MemoryBlocks::DeclareBytes, &MemoryBlocks::FillBytes},
       {"qwords", &MemoryBlocks::DeclareQwords, &MemoryBlocks::FillQwords},
+      {"hex", &MemoryBlocks::DeclareHex, &MemoryBlocks::FillHex},
       {"msr_list", &MemoryBlocks::DeclareMsrList, &MemoryBlocks::FillMsrList},
       {"ept", &MemoryBlocks::DeclareTables, &MemoryBlocks::FillTables},
       {"page_tables", &MemoryBlocks::DeclareTables, &MemoryBlocks::FillTables},
@@ -136,6 +141,18 @@ void MemoryBlocks::DeclareBytes(Block& block, const YAML::Node& node) {
 void MemoryBlocks::DeclareQwords(Block& block, const YAML::Node& node) {
   if (!reader_.CheckList(node, "qwords")) return;
   block.size = std::min<uint64_t>(node.size(), kMostQwords + 1) * sizeof(uint64_t);
+}
+
+void MemoryBlocks::DeclareHex(Block& block, const YAML::Node& node) {
+  const std::optional<std::string> digits = reader_.Word(node, "hex");
+  if (!digits) return;
+  if (digits->empty() || digits->size() % 2 != 0 ||
+      !std::all_of(digits->begin(), digits->end(), absl::ascii_isxdigit)) {
+    reader_.Fail(node, absl::StrCat("hex is \"", *digits, "\""),
+                 "expected two hexadecimal digits for each byte");
+    return;
+  }
+  block.size = digits->size() / 2;
 }
 
 void MemoryBlocks::DeclareMsrList(Block& block, const YAML::Node& node) {
@@ -182,6 +199,12 @@ void MemoryBlocks::FillQwords(Block& block, const YAML::Node& node) {
     if (!value) return;
     AppendQword(block.bytes, Absolute(*value));
   }
+}
+
+void MemoryBlocks::FillHex(Block& block, const YAML::Node& node) {
+  const std::string bytes = absl::HexStringToBytes(node.Scalar());
+  const auto all = std::as_bytes(std::span(bytes));
+  block.bytes.assign(all.begin(), all.end());
 }
 
 void MemoryBlocks::FillMsrList(Block& block, const YAML::Node& node) {

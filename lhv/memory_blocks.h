@@ -77,6 +77,7 @@ class MemoryBlocks {
   static const std::vector<Contents>& AllContents();
   void DeclareBytes(Block& block, const YAML::Node& node);
   void DeclareQwords(Block& block, const YAML::Node& node);
+  void DeclareHex(Block& block, const YAML::Node& node);
   void DeclareMsrList(Block& block, const YAML::Node& node);
   void DeclareTables(Block& block, const YAML::Node& node);
   void DeclareMsrBitmap(Block& block, const YAML::Node& node);
@@ -85,6 +86,7 @@ class MemoryBlocks {
   void DeclareEptpList(Block& block, const YAML::Node& node);
   void FillBytes(Block& block, const YAML::Node& node);
   void FillQwords(Block& block, const YAML::Node& node);
+  void FillHex(Block& block, const YAML::Node& node);
   void FillMsrList(Block& block, const YAML::Node& node);
   void FillTables(Block& block, const YAML::Node& node);
   void FillBitmap(Block& block, const YAML::Node& node);
