@@ -3,9 +3,12 @@
 
 #include <bit>
 #include <cstring>
+#include <span>
+#include <utility>
 #include <vector>
 
 #include "absl/strings/ascii.h"
+#include "absl/strings/escaping.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
 #include "core/x86/general_register.h"
@@ -197,22 +200,66 @@ class Writer {
   const uint64_t window_;
 };
 
-std::string Block(const lhv::MemoryBlock& block) {
+// A block of whole qwords, without the zeros at its end: memory is zero where no block lies.
+std::string Qwords(const std::string& name, uint64_t offset, std::span<const std::byte> bytes) {
   std::vector<std::string> words;
   size_t used = 0;
-  for (size_t at = 0; at + sizeof(uint64_t) <= block.bytes.size(); at += sizeof(uint64_t)) {
+  for (size_t at = 0; at + sizeof(uint64_t) <= bytes.size(); at += sizeof(uint64_t)) {
     uint64_t word = 0;
-    std::memcpy(&word, block.bytes.data() + at, sizeof word);
+    std::memcpy(&word, bytes.data() + at, sizeof word);
     words.push_back(word < 10 ? absl::StrCat(word) : Hex(word));
     if (word != 0) used = words.size();
   }
   if (used == 0) {
-    return absl::StrCat("      ", block.name, ": {at: ", Hex(block.offset),
-                        ", bytes: ", block.bytes.size(), "}\n");
+    return absl::StrCat("      ", name, ": {at: ", Hex(offset), ", bytes: ", bytes.size(), "}\n");
   }
   words.resize(used);
-  return absl::StrCat("      ", block.name, ": {at: ", Hex(block.offset), ", qwords: [",
+  return absl::StrCat("      ", name, ": {at: ", Hex(offset), ", qwords: [",
                       absl::StrJoin(words, ", "), "]}\n");
+}
+
+std::string Block(const lhv::MemoryBlock& block) {
+  const std::span<const std::byte> bytes = block.bytes;
+  const size_t whole = bytes.size() - bytes.size() % sizeof(uint64_t);
+  std::string text;
+  if (whole != 0) text = Qwords(block.name, block.offset, bytes.first(whole));
+  if (whole == bytes.size()) return text;
+  const absl::string_view rest(reinterpret_cast<const char*>(bytes.data()) + whole,
+                              bytes.size() - whole);
+  return absl::StrCat(text, "      ", block.name, whole != 0 ? "_rest" : "",
+                      ": {at: ", Hex(block.offset + whole), ", hex: \"",
+                      absl::BytesToHexString(rest), "\"}\n");
+}
+
+// Puts a block behind others: of what they share, its bytes count.
+void PutBlock(const lhv::MemoryBlock& block, std::vector<lhv::MemoryBlock>& blocks) {
+  std::vector<lhv::MemoryBlock> before;
+  before.swap(blocks);
+  const uint64_t begin = block.offset, end = block.offset + block.bytes.size();
+  for (lhv::MemoryBlock& other : before) {
+    const uint64_t other_end = other.offset + other.bytes.size();
+    if (other_end <= begin || other.offset >= end) {
+      blocks.push_back(std::move(other));
+      continue;
+    }
+    if (other.offset < begin) {
+      const auto length = static_cast<ptrdiff_t>(begin - other.offset);
+      blocks.push_back(
+          {other.name, other.offset, {other.bytes.begin(), other.bytes.begin() + length}});
+    }
+    if (other_end > end) {
+      const auto skipped = static_cast<ptrdiff_t>(end - other.offset);
+      blocks.push_back({other.name, end, {other.bytes.begin() + skipped, other.bytes.end()}});
+    }
+  }
+  if (!block.bytes.empty()) blocks.push_back(block);
+}
+
+// Blocks that share no byte, as a file has them, with the same memory.
+std::vector<lhv::MemoryBlock> SeparateBlocks(const std::vector<lhv::MemoryBlock>& memory) {
+  std::vector<lhv::MemoryBlock> blocks;
+  for (const lhv::MemoryBlock& block : memory) PutBlock(block, blocks);
+  return blocks;
 }
 
 bool IsVmEntry(const Operation& operation) {
@@ -237,7 +284,7 @@ std::string Section(const char* name, const Writer& writer,
   return text;
 }
 
-// Names of blocks that two topics have both used are made different.
+// Names of blocks that two topics have both used, and of the parts of one, are made different.
 void MakeNamesUnique(std::vector<lhv::MemoryBlock>& blocks) {
   for (size_t i = 0; i < blocks.size(); ++i) {
     for (size_t j = 0; j < i; ++j) {
@@ -257,9 +304,9 @@ std::string ProgramYaml(const lhv::GuestProgram& program) {
     const Writer writer(index);
     // The entry may be empty but for this.
     absl::StrAppend(&text, "  - repeat: 1\n");
-    if (!cpu.memory.empty()) absl::StrAppend(&text, "    memory:\n");
-    std::vector<lhv::MemoryBlock> blocks = cpu.memory;
+    std::vector<lhv::MemoryBlock> blocks = SeparateBlocks(cpu.memory);
     MakeNamesUnique(blocks);
+    if (!blocks.empty()) absl::StrAppend(&text, "    memory:\n");
     for (const lhv::MemoryBlock& block : blocks) absl::StrAppend(&text, Block(block));
     // A run that begins with a VM entry has the operation before it in the setup.
     absl::StrAppend(&text, Section("setup", writer, cpu.l1, 0, cpu.run_begin),

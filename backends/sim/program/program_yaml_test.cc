@@ -1,6 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "backends/sim/program/program_yaml.h"
 
+#include <algorithm>
+#include <utility>
+
 #include "absl/strings/str_cat.h"
 #include "backends/sim/program/generator/generator.h"
 #include "gtest/gtest.h"
@@ -67,6 +70,46 @@ TEST_P(ProgramYamlTest, AGeneratedProgramComesBackFromItsText) {
     EXPECT_EQ(found.memory[i].offset, expected.memory[i].offset);
     EXPECT_EQ(WithoutZerosAtTheEnd(found.memory[i].bytes),
               WithoutZerosAtTheEnd(expected.memory[i].bytes));
+  }
+}
+
+// The memory of the CPU's window that the program finds.
+std::vector<std::byte> MemoryOf(const lhv::CpuProgram& cpu) {
+  std::vector<std::byte> memory(0x1000);
+  for (const lhv::MemoryBlock& block : cpu.memory) {
+    std::copy(block.bytes.begin(), block.bytes.end(),
+              memory.begin() + static_cast<ptrdiff_t>(block.offset));
+  }
+  return memory;
+}
+
+std::vector<std::byte> AllOf(size_t count, int value) {
+  return std::vector<std::byte>(count, static_cast<std::byte>(value));
+}
+
+void ExpectSameMemoryFromItsText(std::vector<lhv::MemoryBlock> memory) {
+  lhv::GuestProgram program;
+  program.cpus.resize(1);
+  program.cpus[0].memory = std::move(memory);
+  const std::string text = ProgramYaml(program);
+  const absl::StatusOr<lhv::GuestProgram> again = lhv::Assemble("memory.yaml", text, 1);
+  ASSERT_TRUE(again.ok()) << again.status() << "\n" << text;
+  EXPECT_EQ(MemoryOf(again->cpus[0]), MemoryOf(program.cpus[0])) << text;
+}
+
+TEST(ProgramYamlMemoryTest, ABlockComesBackWhateverItsLength) {
+  for (const size_t length : {1, 3, 7, 8, 9, 16, 21}) {
+    SCOPED_TRACE(length);
+    ExpectSameMemoryFromItsText({{"a", 0x100, AllOf(length, 0x5A)}});
+  }
+}
+
+TEST(ProgramYamlMemoryTest, WhatALaterBlockLiesOverIsTheLaterBlocks) {
+  const lhv::MemoryBlock large{"large", 0x100, AllOf(32, 1)};
+  for (const uint64_t offset : {0xF8, 0x100, 0x10B, 0x118, 0x11C}) {
+    SCOPED_TRACE(offset);
+    ExpectSameMemoryFromItsText({large, {"small", offset, AllOf(12, 0)}});
+    ExpectSameMemoryFromItsText({{"small", offset, AllOf(12, 2)}, large});
   }
 }
 
