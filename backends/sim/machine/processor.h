@@ -89,6 +89,9 @@ class Processor final : public lhv::GuestCpu {
   // does not acknowledge it.
   bool AcknowledgesInterrupt() const;
 
+  // The guest rests where its program has ended: what STI or MOV SS blocked for the instruction
+  // behind it is blocked no longer. True if something was.
+  bool EndInterruptShadow();
   // A guest that rests until its VMX-preemption timer expires: lets that time pass. False if no
   // timer runs, or time stands still.
   bool PassTimeToTimer();

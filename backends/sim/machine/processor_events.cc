@@ -116,6 +116,12 @@ void Processor::Take(BoundaryEvent event, const Signals& signals) {
   }
 }
 
+bool Processor::EndInterruptShadow() {
+  const bool ends = state_.blocking_by_sti != 0 || state_.blocking_by_mov_ss != 0;
+  state_.blocking_by_sti = state_.blocking_by_mov_ss = 0;
+  return ends;
+}
+
 bool Processor::PassTimeToTimer() {
   const bool rests = HasActivity(ActivityState::kHlt) || HasActivity(ActivityState::kShutdown);
   if (options_.ticks_per_instruction == 0 || !rests ||

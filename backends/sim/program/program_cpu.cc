@@ -31,7 +31,9 @@ bool ProgramCpu::Turn() {
   for (int events = 0; events < kMostEventsInARow && TakeEvent(); ++events) moved = true;
   if (!processor_.IsActive()) return moved;
   const unsigned level = processor_.level();
-  if (interpreter_->Step(processor_) != lhv::StepResult::kRan) return moved;
+  if (interpreter_->Step(processor_) != lhv::StepResult::kRan) {
+    return processor_.EndInterruptShadow() || moved;
+  }
   if (level == 2 && processor_.level() == 1) LeftL2(*interpreter_);
   ++steps_;
   return true;

@@ -68,21 +68,22 @@ TEST_P(ProgramMachinesTest, ATripleFaultIsShutdown) {
 
 TEST_P(ProgramMachinesTest, AProgramThatNeverEndsIsCutOff) {
   // Each #UD goes back to the instruction that raises it.
-  const ProgramResult result =
-      Run("name: p\ncpus: [{memory: {vmxon: {bytes: 4096}, vmcs: {bytes: 4096}}, "
-          "setup: [{enter_vmx: vmxon}, {baseline_vmcs: vmcs}], "
-          "run: [vmlaunch, {label: again}, {vmwrite: {field: HOST_RIP, value: {operation: again}}}, "
-          "{vmresume: {keep_host_rip: true}}], l2: [vmcall]}]\n",
-          1, 500);
+  const ProgramResult result = Run(
+      "name: p\ncpus: [{memory: {vmxon: {bytes: 4096}, vmcs: {bytes: 4096}}, "
+      "setup: [{enter_vmx: vmxon}, {baseline_vmcs: vmcs}], "
+      "run: [vmlaunch, {label: again}, {vmwrite: {field: HOST_RIP, value: {operation: again}}}, "
+      "{vmresume: {keep_host_rip: true}}], l2: [vmcall]}]\n",
+      1, 500);
   EXPECT_EQ(result.cpus[0].end, CpuEnd::kStepLimit);
   EXPECT_GE(result.steps, 500u);
 }
 
 TEST_P(ProgramMachinesTest, CpusTakeTurns) {
   // CPU 1 is at its fourth instruction when the NMI that CPU 0's third sends reaches it.
-  const ProgramResult result = Run(
-      "name: p\ncpus: [{run: [nop, nop, {send_nmi: others}, nop]}, {run: [nop, nop, nop, nop, nop]}]\n",
-      2);
+  const ProgramResult result =
+      Run("name: p\ncpus: [{run: [nop, nop, {send_nmi: others}, nop]}, {run: [nop, nop, nop, nop, "
+          "nop]}]\n",
+          2);
   EXPECT_EQ(Line(result, 0, 1), "L1 #2: NMI before operation 2");
   EXPECT_TRUE(result.IsComplete());
 }
@@ -93,13 +94,28 @@ TEST_P(ProgramMachinesTest, ACpuThatRestsTakesWhatIsSentToIt) {
   EXPECT_EQ(Line(result, 1, 1), "L1 #1: NMI before operation 1");
 }
 
-TEST_P(ProgramMachinesTest, AnMtrrThatAllCpusFollowStopsNobodyForGood) {
+// It blocks events for the instruction behind it: the rest is one.
+TEST_P(ProgramMachinesTest, AProgramThatEndsInMovSsTakesWhatIsSentToIt) {
+  const ProgramResult result =
+      Run("name: p\ncpus: [{run: [nop, {send_nmi: others}]}, {run: [mov_ss]}]\n", 2);
+  EXPECT_EQ(Line(result, 0, 1), "L1 #1: NMI before operation 1");
+}
+
+TEST_P(ProgramMachinesTest, AProgramThatEndsInMovSsStopsNobodyForGood) {
   const ProgramResult result = Run(
-      "name: p\ncpus:\n  - repeat: all\n    run:\n"
-      "      - wrmsr: {msr: IA32_MTRR_PHYSBASE1, value: 0x80000006}\n"
-      "      - wrmsr: {msr: IA32_MTRR_PHYSBASE1, value: 0x40000006}\n"
-      "      - rdmsr: IA32_MTRR_PHYSBASE1\n",
-      4);
+      "name: p\ncpus: [{run: [mov_ss]}, "
+      "{run: [nop, {wrmsr: {msr: IA32_MTRR_PHYSBASE1, value: 0x80000006}}, {rdmsr: IA32_EFER}]}]\n",
+      2);
+  EXPECT_EQ(result.cpus[1].end, CpuEnd::kComplete);
+}
+
+TEST_P(ProgramMachinesTest, AnMtrrThatAllCpusFollowStopsNobodyForGood) {
+  const ProgramResult result =
+      Run("name: p\ncpus:\n  - repeat: all\n    run:\n"
+          "      - wrmsr: {msr: IA32_MTRR_PHYSBASE1, value: 0x80000006}\n"
+          "      - wrmsr: {msr: IA32_MTRR_PHYSBASE1, value: 0x40000006}\n"
+          "      - rdmsr: IA32_MTRR_PHYSBASE1\n",
+          4);
   for (uint32_t cpu = 0; cpu < 4; ++cpu) {
     EXPECT_EQ(Line(result, 0, cpu), "L1 #2: RDMSR IA32_MTRR_PHYSBASE1 = 0x40000006");
     EXPECT_EQ(result.cpus[cpu].end, CpuEnd::kComplete);
