@@ -30,6 +30,8 @@ struct L2MemoryExit {
   uint64_t qualification;
   uint64_t guest_physical;
   uint64_t guest_linear;
+  // L0 met it where it performs an instruction, whose exit is what VMCS02 describes.
+  bool is_made_by_l0 = false;
 };
 
 constexpr uint64_t kAccess = EptViolation::kRead | EptViolation::kWrite | EptViolation::kFetch;
@@ -128,8 +130,12 @@ L2MemoryOutcome Forbidden(Vcpu& vcpu, GuestPhysicalAddress address_of_l1) {
 // The exit as L1 sees it, which is not as VMCS02 describes it.
 void ReflectMemoryExit(Vcpu& vcpu, const L2MemoryExit& exit) {
   const bool blocked = NmiBlockedAfterL2Exit(vcpu);
-  SaveExitInformationToVmcs12(vcpu);
   VmcsImage& vmcs12 = vcpu.state.vmcs12;
+  if (exit.is_made_by_l0) {
+    ClearExitInformation(vmcs12);
+  } else {
+    SaveExitInformationToVmcs12(vcpu);
+  }
   vmcs12.Set<VmcsField::kExitReason>(static_cast<uint64_t>(exit.reason));
   vmcs12.Set<VmcsField::kExitQualification>(exit.qualification);
   vmcs12.Set<VmcsField::kGuestPhysicalAddress>(exit.guest_physical);
@@ -212,7 +218,8 @@ void HandleUntranslatedOperandOfL2(Vcpu& vcpu, const L2Memory::Untranslated& acc
   Finish(vcpu, {.reason = ExitReason::kEptViolation,
                 .qualification = access.access | EptViolation::kLinearAddressValid | target,
                 .guest_physical = access.address.value,
-                .guest_linear = access.linear.address});
+                .guest_linear = access.linear.address,
+                .is_made_by_l0 = true});
 }
 
 void HandleMemoryExitOfL1(Vcpu& vcpu) {

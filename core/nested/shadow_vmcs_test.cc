@@ -223,6 +223,17 @@ TEST_F(ShadowVmcsWithEptTest, AViolationByTheOperandIsL1s) {
   EXPECT_EQ(l1_.memory.Peek<uint64_t>(0x50000), 0u);
 }
 
+// The length and the information of the instruction are not those of an EPT violation. SDM Vol. 3C,
+// 28.2.5 "Information for VM Exits Due to Instruction Execution".
+TEST_F(ShadowVmcsWithEptTest, AViolationByTheOperandTellsNothingOfTheInstruction) {
+  MapPage(FakeVcpu::kOperand >> 12, 0x50000, 1);
+  Run();
+  Execute(ExitReason::kVmread, Encoding(kGuestRip), kInMemory);
+  EXPECT_EQ(l1_.state.vmcs12.Get<kExitReason>(), 48u);
+  EXPECT_EQ(l1_.state.vmcs12.Get<kVmExitInstructionLength>(), 0u);
+  EXPECT_EQ(l1_.state.vmcs12.Get<kVmExitInstructionInformation>(), 0u);
+}
+
 TEST_F(ShadowVmcsWithEptTest, AViolationOnTheSecondPageLeavesTheFirst) {
   constexpr uint64_t kAcross = FakeVcpu::kOperand + 0x1000 - 4;
   MapPage((FakeVcpu::kOperand >> 12) + 1, 0x51000, 1);
