@@ -60,6 +60,8 @@ absl::StatusOr<lhv::GuestProgram> DecodeInput(const std::string& path, fuzz::Inp
   if (!text.ok()) return text.status();
   absl::StatusOr<lhv::GuestProgram> program = fuzz::DecodeProgramInput(form, Bytes(*text));
   if (!program.ok()) return At(path, program.status());
+  // An input has no name, but a text must.
+  if (program->name.empty()) program->name = std::filesystem::path(path).filename().string();
   return program;
 }
 
