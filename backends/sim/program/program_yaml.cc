@@ -275,7 +275,7 @@ std::string Section(const char* name, const Writer& writer,
     // The assembler puts it before each VM entry.
     if (operations[at].kind == OperationKind::kSetHostRip) continue;
     if (of_l1 && IsVmEntry(operations[at]) &&
-        (at == begin || operations[at - 1].kind != OperationKind::kSetHostRip)) {
+        (at == 0 || operations[at - 1].kind != OperationKind::kSetHostRip)) {
       absl::StrAppend(&text, "      - ", NameOf(operations[at].kind), ": {keep_host_rip: true}\n");
       continue;
     }

@@ -89,6 +89,7 @@ std::vector<std::byte> AllOf(size_t count, int value) {
 
 void ExpectSameMemoryFromItsText(std::vector<lhv::MemoryBlock> memory) {
   lhv::GuestProgram program;
+  program.name = "memory";
   program.cpus.resize(1);
   program.cpus[0].memory = std::move(memory);
   const std::string text = ProgramYaml(program);
@@ -111,6 +112,19 @@ TEST(ProgramYamlMemoryTest, WhatALaterBlockLiesOverIsTheLaterBlocks) {
     ExpectSameMemoryFromItsText({large, {"small", offset, AllOf(12, 0)}});
     ExpectSameMemoryFromItsText({{"small", offset, AllOf(12, 2)}, large});
   }
+}
+
+// Of a program from a fuzzer the operation that writes HOST_RIP is the last of the setup.
+TEST(ProgramYamlEntryTest, AnEntryThatTheRunBeginsWithKeepsItsHostRip) {
+  lhv::GuestProgram program =
+      *lhv::Assemble("entry.yaml", "name: entry\ncpus: [{run: [nop, vmlaunch, nop]}]\n", 1);
+  lhv::CpuProgram& cpu = program.cpus[0];
+  ASSERT_EQ(cpu.l1[2].kind, lhv::OperationKind::kVmlaunch);
+  cpu.run_begin = 2;
+  const std::string text = ProgramYaml(program);
+  const absl::StatusOr<lhv::GuestProgram> again = lhv::Assemble("again.yaml", text, 1);
+  ASSERT_TRUE(again.ok()) << again.status() << "\n" << text;
+  ExpectSame(cpu, again->cpus[0].l1, cpu.l1);
 }
 
 INSTANTIATE_TEST_SUITE_P(Generated, ProgramYamlTest, testing::Range<uint64_t>(0, 200));
