@@ -1,12 +1,15 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "backends/sim/program/program_machine.h"
 
+#include <algorithm>
+
 #include "backends/sim/machine/guest_tables.h"
 #include "lhv/layout.h"
 
 namespace nvmx::sim {
 
-ProgramMachine::ProgramMachine(uint32_t cpus) : cpu_count_(cpus), memory_(cpus) {}
+ProgramMachine::ProgramMachine(uint32_t cpus)
+    : cpu_count_(cpus), memory_(cpus), was_cut_off_(cpus) {}
 
 void ProgramMachine::Run(const lhv::GuestProgram& program, ProgramResult& result) {
   window_is_remembered_ = false;
@@ -24,7 +27,7 @@ void ProgramMachine::Finish(ProgramResult& result) {
   RunToTheEnd();
   result.steps = 0;
   for (uint32_t index = 0; index < cpu_count_; ++index) {
-    result.cpus[index].end = End(index);
+    result.cpus[index].end = was_cut_off_[index] ? CpuEnd::kStepLimit : End(index);
     result.cpus[index].log.swap(cpu(index).log());
     result.cpus[index].refused_entries.swap(cpu(index).refused_entries());
     result.steps += cpu(index).steps();
@@ -78,12 +81,13 @@ void ProgramMachine::RememberSetup(const lhv::GuestProgram& program) {
 
 void ProgramMachine::RunToTheEnd() {
   for (;;) {
-    bool moved = false;
     uint64_t steps = 0;
     for (uint32_t index = 0; index < cpu_count_; ++index) {
-      if (Turn(index)) moved = true;
+      was_cut_off_[index] = Turn(index);
       steps += cpu(index).steps();
     }
+    const bool moved =
+        std::find(was_cut_off_.begin(), was_cut_off_.end(), true) != was_cut_off_.end();
     if (steps >= step_limit_ || (!moved && !PassTime())) return;
   }
 }

@@ -68,6 +68,9 @@ class ProgramMachine : protected ProgramBus {
   const uint32_t cpu_count_;
   Memory memory_;
   uint64_t step_limit_ = kDefaultStepLimit;
+  // The CPUs that moved when each had its last turn. If that was for the limit, they would move on,
+  // even one that is at the end of its program for the moment.
+  std::vector<bool> was_cut_off_;
 
   struct RememberedSetup {
     lhv::GuestProgram program;

@@ -78,6 +78,19 @@ TEST_P(ProgramMachinesTest, AProgramThatNeverEndsIsCutOff) {
   EXPECT_GE(result.steps, 500u);
 }
 
+// L2 rests at the end of its program until the NMI that L1 has sent makes it exit again.
+TEST_P(ProgramMachinesTest, AProgramIsCutOffWhereverItIs) {
+  const std::string text =
+      "name: p\ncpus: [{memory: {vmxon: {bytes: 4096}, vmcs: {bytes: 4096}}, "
+      "setup: [{enter_vmx: vmxon}, {baseline_vmcs: vmcs}, "
+      "{vmwrite_control: {field: PIN_BASED_CONTROLS, value: 0x28}}], "
+      "run: [vmlaunch, {label: again}, {vmwrite: {field: HOST_RIP, value: {operation: again}}}, "
+      "{send_nmi: self}, {vmresume: {keep_host_rip: true}}], l2: [{send_nmi: self}]}]\n";
+  for (uint64_t limit = 500; limit < 510; ++limit) {
+    EXPECT_EQ(Run(text, 1, limit).cpus[0].end, CpuEnd::kStepLimit) << limit;
+  }
+}
+
 TEST_P(ProgramMachinesTest, CpusTakeTurns) {
   // CPU 1 is at its fourth instruction when the NMI that CPU 0's third sends reaches it.
   const ProgramResult result =
@@ -98,7 +111,7 @@ TEST_P(ProgramMachinesTest, ACpuThatRestsTakesWhatIsSentToIt) {
 TEST_P(ProgramMachinesTest, AProgramThatEndsInMovSsTakesWhatIsSentToIt) {
   const ProgramResult result =
       Run("name: p\ncpus: [{run: [nop, {send_nmi: others}]}, {run: [mov_ss]}]\n", 2);
-  EXPECT_EQ(Line(result, 0, 1), "L1 #1: NMI before operation 1");
+  EXPECT_EQ(Line(result, 1, 1), "L1 #1: NMI before operation 1");
 }
 
 TEST_P(ProgramMachinesTest, AProgramThatEndsInMovSsStopsNobodyForGood) {
