@@ -40,22 +40,11 @@ class LinkedVmcs12 {
   uint64_t region_;
 };
 
-// What the instruction gives, before its operand in memory is touched.
-struct Access {
-  std::optional<VmxOutcome> refusal;
-  VmcsField field{};
-  bool high = false;
-};
-
-Access CheckAccess(Vcpu& vcpu, const LinkedVmcs12& linked) {
-  if (CurrentPrivilegeLevel(vcpu) != 0) return {GeneralProtection()};
-  if (!linked.exists()) return {VmxOutcome::FailInvalid()};
-  const uint64_t encoding = RegisterOperand(vcpu);
-  const std::optional<VmcsField> field = OfferedField(vcpu, encoding);
-  if (!field) {
-    return {VmxOutcome::FailValid(VmInstructionError::kUnsupportedVmcsComponent)};
-  }
-  return {std::nullopt, *field, IsHigh(static_cast<uint32_t>(encoding))};
+// What is checked before anything else.
+std::optional<VmxOutcome> CheckLinkedVmcs(Vcpu& vcpu, const LinkedVmcs12& linked) {
+  if (CurrentPrivilegeLevel(vcpu) != 0) return GeneralProtection();
+  if (!linked.exists()) return VmxOutcome::FailInvalid();
+  return std::nullopt;
 }
 
 // A page fault's address is in CR2 only once L2 takes it.
@@ -77,29 +66,50 @@ bool ExitsForMemory(Vcpu& vcpu, const L2Memory& memory, uint64_t cr2) {
   return true;
 }
 
+VmxOutcome WriteShadow(Vcpu& vcpu, LinkedVmcs12& linked, uint64_t value) {
+  const uint64_t encoding = RegisterOperand(vcpu);
+  const std::optional<VmcsField> field = OfferedField(vcpu, encoding);
+  if (!field) return VmxOutcome::FailValid(VmInstructionError::kUnsupportedVmcsComponent);
+  if (!MayBeWritten(vcpu, *field)) {
+    return VmxOutcome::FailValid(VmInstructionError::kVmwriteToReadOnlyVmcsComponent);
+  }
+  constexpr uint64_t kLowHalf = 0xFFFFFFFF;
+  linked.Write(*field, IsHigh(static_cast<uint32_t>(encoding))
+                           ? (linked.Read(*field) & kLowHalf) | value << 32
+                           : value);
+  return VmxOutcome::Succeed();
+}
+
 }  // namespace
 
 void VmreadOfShadowVmcs(Vcpu& vcpu, const ReflectableExit&) {
   const LinkedVmcs12 linked(vcpu);
-  const Access access = CheckAccess(vcpu, linked);
-  if (access.refusal) {
-    FinishVmxInstruction(vcpu, *access.refusal);
+  if (const auto refusal = CheckLinkedVmcs(vcpu, linked)) {
+    FinishVmxInstruction(vcpu, *refusal);
     return;
   }
-  const uint64_t value = linked.Read(access.field);
+  const uint64_t encoding = RegisterOperand(vcpu);
+  const std::optional<VmcsField> field = OfferedField(vcpu, encoding);
+  if (!field) {
+    FinishVmxInstruction(vcpu,
+                         VmxOutcome::FailValid(VmInstructionError::kUnsupportedVmcsComponent));
+    return;
+  }
+  const uint64_t value = linked.Read(*field);
   const uint64_t cr2 = vcpu.state.cr2;
   L2Memory memory(vcpu);
   Vcpu in_l2 = WithMemory(vcpu, memory);
-  const auto fault = WriteValueOperand(in_l2, access.high ? value >> 32 : value);
+  const auto fault =
+      WriteValueOperand(in_l2, IsHigh(static_cast<uint32_t>(encoding)) ? value >> 32 : value);
   if (ExitsForMemory(vcpu, memory, cr2)) return;
   Finish(vcpu, fault ? *fault : VmxOutcome::Succeed(), cr2);
 }
 
+// The source is read before the field is looked at, as where L1 executes the instruction.
 void VmwriteOfShadowVmcs(Vcpu& vcpu, const ReflectableExit&) {
   LinkedVmcs12 linked(vcpu);
-  const Access access = CheckAccess(vcpu, linked);
-  if (access.refusal) {
-    FinishVmxInstruction(vcpu, *access.refusal);
+  if (const auto refusal = CheckLinkedVmcs(vcpu, linked)) {
+    FinishVmxInstruction(vcpu, *refusal);
     return;
   }
   const uint64_t cr2 = vcpu.state.cr2;
@@ -107,20 +117,7 @@ void VmwriteOfShadowVmcs(Vcpu& vcpu, const ReflectableExit&) {
   Vcpu in_l2 = WithMemory(vcpu, memory);
   const OperandResult source = ReadValueOperand(in_l2);
   if (ExitsForMemory(vcpu, memory, cr2)) return;
-  if (source.fault) {
-    Finish(vcpu, *source.fault, cr2);
-    return;
-  }
-  if (!MayBeWritten(vcpu, access.field)) {
-    FinishVmxInstruction(
-        vcpu, VmxOutcome::FailValid(VmInstructionError::kVmwriteToReadOnlyVmcsComponent));
-    return;
-  }
-  constexpr uint64_t kLowHalf = 0xFFFFFFFF;
-  linked.Write(access.field, access.high
-                                 ? (linked.Read(access.field) & kLowHalf) | source.value << 32
-                                 : source.value);
-  FinishVmxInstruction(vcpu, VmxOutcome::Succeed());
+  Finish(vcpu, source.fault ? *source.fault : WriteShadow(vcpu, linked, source.value), cr2);
 }
 
 }  // namespace nvmx

@@ -234,6 +234,25 @@ TEST_F(ShadowVmcsWithEptTest, AViolationByTheOperandTellsNothingOfTheInstruction
   EXPECT_EQ(l1_.state.vmcs12.Get<kVmExitInstructionInformation>(), 0u);
 }
 
+// As where L1 executes it.
+TEST_F(ShadowVmcsWithEptTest, TheSourceIsReadBeforeTheFieldIsLookedAt) {
+  constexpr uint64_t kNoField = 0x6830;
+  MapPage(FakeVcpu::kOperand >> 12, 0x50000, 0);
+  Run();
+  Execute(ExitReason::kVmwrite, kNoField, kInMemory);
+  EXPECT_FALSE(l1_.L2Runs());
+  EXPECT_EQ(l1_.state.vmcs12.Get<kExitReason>(), 48u);
+}
+
+// But a field that is not there gives nothing to store.
+TEST_F(ShadowVmcsWithEptTest, AFieldThatIsNotThereLeavesTheDestinationAlone) {
+  constexpr uint64_t kNoField = 0x6830;
+  MapPage(FakeVcpu::kOperand >> 12, 0x50000, 0);
+  Run();
+  Execute(ExitReason::kVmread, kNoField, kInMemory);
+  ExpectFlags(Rflags::kZf);
+}
+
 TEST_F(ShadowVmcsWithEptTest, AViolationOnTheSecondPageLeavesTheFirst) {
   constexpr uint64_t kAcross = FakeVcpu::kOperand + 0x1000 - 4;
   MapPage((FakeVcpu::kOperand >> 12) + 1, 0x51000, 1);
