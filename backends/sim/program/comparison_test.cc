@@ -262,6 +262,25 @@ cpus:
   }
 }
 
+// CPU 0's second operation stops CPU 1, whose own NMI is latched by then, or is not.
+TEST(DeclaredDifferencesTest, AnNmiMergesWithOneOfL0s) {
+  Comparer comparer(2);
+  Comparison comparison;
+  const auto compare = [&](const std::string& run) {
+    comparer.Compare(
+        MustAssemble("name: merging\ncpus: [{run: [nop, "
+                     "{wrmsr: {msr: IA32_MTRR_PHYSBASE1, value: 0x80000006}}]}, {run: [" +
+                         run + "]}]\n",
+                     2),
+        comparison);
+  };
+  compare("{send_nmi: self}, nop");
+  EXPECT_EQ(comparison.likeness, Likeness::kDeclared);
+  EXPECT_EQ(comparison.declared, "nmi-merged-with-l0s");
+  compare("nop, nop, {send_nmi: self}, nop");
+  EXPECT_EQ(comparison.likeness, Likeness::kSame);
+}
+
 TEST(DeclaredDifferencesTest, EachHasAReasonAndANameOfItsOwn) {
   for (const DeclaredDifference& row : AllDeclaredDifferences()) {
     EXPECT_GT(std::string(row.reason).size(), 20u) << row.name;

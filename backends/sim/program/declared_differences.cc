@@ -46,9 +46,8 @@ bool IsDisarmedMonitor(const lhv::GuestProgram& program, const Comparison& compa
          reason.value == static_cast<uint64_t>(ExitReason::kMwait);
 }
 
-// One machine gives the NMI where the other still waits.
-bool IsNmiWithoutMonitorTrapFlag(const lhv::GuestProgram&, const Comparison& comparison) {
-  if (comparison.hardware.SupportsPrimary(PrimaryProcessorBased::kMonitorTrapFlag)) return false;
+// One machine gives an NMI where the other does not, or not yet.
+bool IsAboutNmi(const Difference& difference) {
   const auto is_nmi = [](const std::optional<lhv::Observation>& o) {
     if (!o) return false;
     if (o->kind == lhv::ObservationKind::kNmi) return true;
@@ -56,7 +55,18 @@ bool IsNmiWithoutMonitorTrapFlag(const lhv::GuestProgram&, const Comparison& com
            o->selector == Encoding(VmcsField::kExitReason) &&
            o->value == static_cast<uint64_t>(ExitReason::kExceptionOrNmi);
   };
-  return is_nmi(comparison.difference->reference) || is_nmi(comparison.difference->nested);
+  return is_nmi(difference.reference) || is_nmi(difference.nested);
+}
+
+bool IsNmiWithoutMonitorTrapFlag(const lhv::GuestProgram&, const Comparison& comparison) {
+  return !comparison.hardware.SupportsPrimary(PrimaryProcessorBased::kMonitorTrapFlag) &&
+         IsAboutNmi(*comparison.difference);
+}
+
+bool IsNmiMergedWithL0s(const lhv::GuestProgram&, const Comparison& comparison) {
+  const Difference& difference = *comparison.difference;
+  const std::optional<size_t> at = comparison.nested.cpus[difference.cpu].nmi_merged_at;
+  return at && *at <= difference.position && IsAboutNmi(difference);
 }
 
 constexpr DeclaredDifference kRows[] = {

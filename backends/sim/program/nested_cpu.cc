@@ -38,6 +38,7 @@ void NestedCpu::Reset() {
   waiting_ = false;
   defect_.clear();
   forbidden_access_at_.reset();
+  nmi_merged_at_.reset();
   processor().state() = at_reset_;
   processor().mmu().tlb().Clear();
   l0_memory_.ClearHostPages(index(), L0Memory::UsedHostPages(vcpu_state_));
@@ -89,6 +90,7 @@ void NestedCpu::RestoreL0State(const L0State& state) {
   waiting_ = false;
   defect_.clear();
   forbidden_access_at_.reset();
+  nmi_merged_at_.reset();
   l0_memory_.ClearHostPages(index(), L0Memory::UsedHostPages(vcpu_state_));
   std::copy(state.host_pages.begin(), state.host_pages.end(),
             l0_memory_.HostPagesOf(index()).pages.begin());
@@ -157,6 +159,10 @@ void NestedCpu::TakeNmiInRoot() {
   processor().state().nmi_blocked = 1;
   HandleHostNmi(vcpu_);
   processor().state().nmi_blocked = 0;
+}
+
+void NestedCpu::NmiMerges() {
+  if (!nmi_merged_at_) nmi_merged_at_ = log().size();
 }
 
 void NestedCpu::StopL0(const std::string& defect) {

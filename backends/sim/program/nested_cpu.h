@@ -65,12 +65,18 @@ class NestedCpu final : public ProgramCpu,
   CpuEnd EndOfRun() const;
 
   // An NMI of L0's own arrives.
-  void ReceiveHostNmi() { pending().nmi = true; }
+  void ReceiveHostNmi() {
+    if (pending().nmi) NmiMerges();
+    pending().nmi = true;
+  }
   // What went wrong with L0; empty if nothing did.
   const std::string& defect() const { return defect_; }
 
   // CpuResult::forbidden_access_at.
   std::optional<size_t> forbidden_access_at() const { return forbidden_access_at_; }
+
+  // CpuResult::nmi_merged_at.
+  std::optional<size_t> nmi_merged_at() const { return nmi_merged_at_; }
 
   const VcpuState& vcpu_state() const { return vcpu_state_; }
   // L0's own view of this CPU, for who looks at a state or changes it between two turns.
@@ -101,6 +107,8 @@ class NestedCpu final : public ProgramCpu,
   void TakeNmiInRoot();
   [[noreturn]] void StopL0(const std::string& defect);
 
+  // Both may be the guest's own: then it sees what it sees on a processor.
+  void NmiMerges() override;
   void LeftL2(lhv::Interpreter& interpreter) override;
   // Platform
   void RunRoot() override;
@@ -159,6 +167,7 @@ class NestedCpu final : public ProgramCpu,
   std::string defect_;
   // The embedder's methods are const: it has no state that counts.
   mutable std::optional<size_t> forbidden_access_at_;
+  std::optional<size_t> nmi_merged_at_;
 };
 
 }  // namespace nvmx::sim

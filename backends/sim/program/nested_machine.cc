@@ -53,6 +53,7 @@ void NestedMachine::Report(ProgramResult& result) {
   result.defect = Defect();
   for (uint32_t index = 0; index < cpu_count(); ++index) {
     result.cpus[index].forbidden_access_at = cpus_[index]->forbidden_access_at();
+    result.cpus[index].nmi_merged_at = cpus_[index]->nmi_merged_at();
   }
 }
 

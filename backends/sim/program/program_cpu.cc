@@ -91,6 +91,7 @@ void ProgramCpu::ReceiveIpi(uint64_t delivery_mode, uint8_t vector) {
       pending_.local_apic.PutInterrupt(vector);
       return;
     case InterruptCommand::kNmi:
+      if (pending_.nmi) NmiMerges();
       pending_.nmi = true;
       return;
     case InterruptCommand::kInit:

@@ -72,6 +72,8 @@ class ProgramCpu : protected Platform, private lhv::ObservationLog {
   uint32_t index() const { return index_; }
   // Takes one event if one is due.
   bool TakeEvent();
+  // An NMI comes while one is latched.
+  virtual void NmiMerges() {}
   // An instruction of L2's has ended in L1.
   virtual void LeftL2(lhv::Interpreter&) {}
 

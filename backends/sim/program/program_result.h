@@ -46,6 +46,9 @@ struct CpuResult {
   std::vector<RefusedEntry> refused_entries = {};
   // The same: how many observations came before the first access to memory that EPT01 lacks.
   std::optional<size_t> forbidden_access_at = std::nullopt;
+  // As long was the log when one of the guest's NMIs and one of L0's merged in the processor's
+  // latch.
+  std::optional<size_t> nmi_merged_at = std::nullopt;
 };
 
 // What came of a run.
