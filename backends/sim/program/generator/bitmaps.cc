@@ -11,7 +11,8 @@ namespace {
 
 using lhv::OperationKind;
 
-constexpr uint16_t kPorts[] = {0, 1, 2, 7, 8, 0x60, 0xFE, 0xFF, 0x100, 0x7FFF, 0x8000, 0xFFFE, 0xFFFF};
+constexpr uint16_t kPorts[] = {0,    1,     2,      7,      8,      0x60,  0xFE,
+                               0xFF, 0x100, 0x7FFF, 0x8000, 0xFFFE, 0xFFFF};
 
 void SetBit(ProgramBuilder& builder, uint64_t bitmap, uint64_t number) {
   std::byte& byte = builder.BytesAt(bitmap + number / 8)[0];
@@ -25,11 +26,17 @@ void AddIo(Random& random, ProgramBuilder& builder) {
     builder.SetControls(VmcsField::kPrimaryProcessorBasedControls,
                         PrimaryProcessorBased::kUnconditionalIoExiting);
   }
-  const uint64_t bitmaps = builder.AddPages("io_bitmaps", 2);
-  builder.Prelude(ProgramBuilder::WriteOffset(VmcsField::kIoBitmapAAddress, bitmaps));
-  builder.Prelude(ProgramBuilder::WriteOffset(VmcsField::kIoBitmapBAddress, bitmaps + kPageSize));
+  // Not one behind the other, which an L0 could mistake for one bitmap of two pages.
+  const uint64_t bitmap_a = builder.AddPages("io_bitmaps", 3);
+  const uint64_t bitmap_b = bitmap_a + 2 * kPageSize;
+  builder.Prelude(ProgramBuilder::WriteOffset(VmcsField::kIoBitmapAAddress, bitmap_a));
+  builder.Prelude(ProgramBuilder::WriteOffset(VmcsField::kIoBitmapBAddress, bitmap_b));
+  constexpr uint64_t kPortsOfABitmap = 0x8000;
   const uint64_t bits = random.Below(4);
-  for (uint64_t i = 0; i < bits; ++i) SetBit(builder, bitmaps, random.Of(kPorts));
+  for (uint64_t i = 0; i < bits; ++i) {
+    const uint64_t port = random.Of(kPorts);
+    SetBit(builder, port < kPortsOfABitmap ? bitmap_a : bitmap_b, port % kPortsOfABitmap);
+  }
   const uint64_t accesses = random.Between(2, 6);
   for (uint64_t i = 0; i < accesses; ++i) {
     builder.L2({.kind = random.OneIn(2) ? OperationKind::kIn : OperationKind::kOut,
@@ -90,8 +97,9 @@ void AddMsrs(Random& random, ProgramBuilder& builder) {
 }
 
 void AddExceptions(Random& random, ProgramBuilder& builder) {
-  builder.Prelude(ProgramBuilder::Write(
-      VmcsField::kExceptionBitmap, random.OneIn(3) ? random.Awkward(32) : random.Bit(32) | 1 << 13));
+  builder.Prelude(
+      ProgramBuilder::Write(VmcsField::kExceptionBitmap,
+                            random.OneIn(3) ? random.Awkward(32) : random.Bit(32) | 1 << 13));
   constexpr OperationKind kFaulting[] = {OperationKind::kUd2,  OperationKind::kInt3,
                                          OperationKind::kInt1, OperationKind::kDivideByZero,
                                          OperationKind::kRsm,  OperationKind::kSgdt};
