@@ -234,6 +234,7 @@ std::optional<BenchDifference> Bench::Compare(const lhv::CpuProgram& own, bool t
   const unsigned level = native_cpu_->processor().level();
   if (auto difference = CompareProcessors(native, nested, level)) return difference;
   if (native_end == CpuEnd::kComplete) {
+    if (auto difference = CompareControlRegisters()) return difference;
     if (auto difference = CompareMsrs(native, nested, nested_cpu_->vcpu_state())) return difference;
     if (auto difference = CompareVmcs(native, nested_cpu_->vcpu(), offered_)) return difference;
   }
@@ -276,6 +277,22 @@ std::optional<BenchDifference> Bench::CompareMemory(const lhv::CpuProgram& own, 
   if (native_->memory.IsBacked(list, MsrListLength(static_cast<uint32_t>(count))) &&
       !SameMemory(list, MsrListLength(static_cast<uint32_t>(count)))) {
     return difference;
+  }
+  return std::nullopt;
+}
+
+// As L1 reads them: of those of the processor some bits are L0's.
+std::optional<BenchDifference> Bench::CompareControlRegisters() const {
+  const sim::Processor& native = native_cpu_->processor();
+  const sim::Processor& nested = nested_cpu_->processor();
+  const auto differ = [](uint64_t number, uint64_t a, uint64_t b) {
+    return BenchDifference{BenchDifference::What::kControlRegister, number, a, b, ""};
+  };
+  if (native.VisibleCr0() != nested.VisibleCr0()) {
+    return differ(0, native.VisibleCr0(), nested.VisibleCr0());
+  }
+  if (native.VisibleCr4() != nested.VisibleCr4()) {
+    return differ(4, native.VisibleCr4(), nested.VisibleCr4());
   }
   return std::nullopt;
 }

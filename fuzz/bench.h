@@ -27,13 +27,13 @@ struct BenchReached {
 // Where the two machines differ, and what an L1 would have to look at to see it.
 struct BenchDifference {
   enum class What : uint8_t {
-    kL0Defect,  // L0 failed; `text` says how
-    kLog,       // the observations; position `selector`
-    kEnd,       // how the CPU stands at the end
-    kField,     // the field `selector` of VMCS12
-    kMsr,       // MSR `selector` of L1
-    kCr2,
-    kState,  // something else of the processor's state; `text` names it
+    kL0Defect,         // L0 failed; `text` says how
+    kLog,              // the observations; position `selector`
+    kEnd,              // how the CPU stands at the end
+    kField,            // the field `selector` of VMCS12
+    kMsr,              // MSR `selector` of L1
+    kControlRegister,  // CR `selector`
+    kState,            // something else of the processor's state; `text` names it
     kMemory,
   };
   What what;
@@ -77,6 +77,7 @@ class Bench {
   void RunToTheEnd(Side& side);
   std::optional<BenchDifference> Compare(const lhv::CpuProgram& own, bool thorough);
   std::optional<BenchDifference> CompareLogs();
+  std::optional<BenchDifference> CompareControlRegisters() const;
   std::optional<BenchDifference> CompareMemory(const lhv::CpuProgram& own, bool thorough);
   bool SameMemory(uint64_t address, uint64_t length);
 

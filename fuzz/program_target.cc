@@ -148,8 +148,9 @@ std::optional<Find> ProgramTarget::Confirm(lhv::GuestProgram program,
         }
       }
       break;
-    case What::kCr2:
-      cpu.l1.push_back({.kind = OperationKind::kMovFromCr, .selector = 2});
+    case What::kControlRegister:
+      cpu.l1.push_back({.kind = OperationKind::kMovFromCr,
+                        .selector = static_cast<uint32_t>(difference.selector)});
       break;
     default:
       break;
@@ -166,6 +167,8 @@ std::unique_ptr<sim::Comparer> ProgramTarget::MakeComparer(size_t cpus) {
   auto comparer = std::make_unique<sim::Comparer>(static_cast<uint32_t>(cpus));
   comparer->set_step_limit(kStepLimit);
   comparer->nested().CheckL0MemoryEvery(64);
+  // The targets with a bench run L1 without.
+  comparer->nested().GiveShadowVmcs();
   return comparer;
 }
 

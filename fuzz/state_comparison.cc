@@ -64,7 +64,7 @@ std::optional<BenchDifference> CompareProcessors(const ProcessorState& a, const 
   NVMX_SAME(switched.dr7);
   NVMX_SAME(activity_state);
   if (a.cr2 != b.cr2) {
-    return BenchDifference{BenchDifference::What::kCr2, 0, a.cr2, b.cr2, "CR2"};
+    return BenchDifference{BenchDifference::What::kControlRegister, 2, a.cr2, b.cr2, "CR2"};
   }
   NVMX_SAME(dr6);
   NVMX_SAME(xcr0);

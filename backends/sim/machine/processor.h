@@ -70,6 +70,11 @@ class Processor final : public lhv::GuestCpu {
   uint64_t ScratchRegister() const override;
   void SetScratchRegister(uint64_t value) override;
 
+  // What the guest reads of them. SDM Vol. 3C, 26.3 "Changes to Instruction Behavior in VMX
+  // Non-Root Operation", MOV from CR0 and CR4.
+  uint64_t VisibleCr0() const;
+  uint64_t VisibleCr4() const;
+
   // Whose instructions run now: 1, the guest hypervisor's, or 2, its guest's. Of a processor with
   // L0, while L0 runs: those of the VMCS that is current.
   unsigned level() const;
@@ -289,8 +294,6 @@ class Processor final : public lhv::GuestCpu {
   // --- processor_control_registers.cc
   uint64_t Cr0HostMask() const;
   uint64_t Cr4HostMask() const;
-  uint64_t VisibleCr0() const;
-  uint64_t VisibleCr4() const;
   uint64_t VisibleCr8() const;
   bool IsCr0Allowed(uint64_t cr0) const;
   static bool UsesPaePaging(uint64_t cr0, uint64_t cr4, uint64_t efer);
