@@ -7,9 +7,11 @@
 #include <string>
 #include <utility>
 
+#include "backends/sim/machine/l0_memory.h"
 #include "backends/sim/program/generator/generator.h"
 #include "core/vmx/vmcs_field.h"
 #include "core/x86/address.h"
+#include "core/x86/control_registers.h"
 #include "core/x86/msr.h"
 #include "fuzz/bitmap_mutations.h"
 #include "fuzz/own_part.h"
@@ -115,7 +117,7 @@ uint64_t MutateValue(uint64_t value, Random& random, const ByteMutator& mutate_b
     case 0:
       return random.Awkward(64);
     case 1:
-      return random.Awkward(32);
+      return random.OneIn(2) ? random.Awkward(32) : SomeAddressOfL0(random);
     case 2:
       return value + random.Of({uint64_t{1}, uint64_t{8}, uint64_t{16}, uint64_t{0x1000}});
     case 3:
@@ -162,6 +164,14 @@ void MutateOperation(Operation& operation, uint32_t level, Random& random,
       }
       break;
     case 1:
+      if (operation.kind == OperationKind::kMovToCr && level == 2) {
+        // One bit from what L2 has: anything else raises #GP before L0 has a part in it.
+        changed.selector = random.OneIn(2) ? 0 : 4;
+        changed.value = (changed.selector == 0 ? Cr0::kPe | Cr0::kEt | Cr0::kNe | Cr0::kPg
+                                               : Cr4::kPae | Cr4::kVmxe) ^
+                        random.Bit(32);
+        break;
+      }
       changed.extra = MutateValue(changed.extra, random, mutate_bytes);
       break;
     case 2:
@@ -219,6 +229,10 @@ lhv::MemoryBlock* BlockFor(CpuProgram& cpu, uint64_t offset, uint64_t length) {
 }
 
 }  // namespace
+
+uint64_t SomeAddressOfL0(Random& random) {
+  return sim::L0Memory::BaseFor(sim::L0Memory::kMostWidth) + random.Below(8) * kPageSize;
+}
 
 void PutWord(CpuProgram& cpu, uint64_t offset, uint64_t value) {
   if (offset < kFirstInputMemory || offset > lhv::kBlocksEnd - kWord) return;

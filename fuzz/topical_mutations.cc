@@ -140,8 +140,8 @@ uint64_t ChangedEptEntry(Random& random, uint64_t entry) {
     case 3:
       return (entry & 0xFFF) | (lhv::WindowOf(0) + kFirstInputMemory + random.Below(4) * kPageSize);
     case 4:
-      return (entry & 0xFFF) |
-             random.Of({uint64_t{0x3000'0000}, uint64_t{0x7F'FFFF'F000}, uint64_t{0x80'0000'0000}});
+      return (entry & 0xFFF) | random.Of({uint64_t{0x3000'0000}, uint64_t{0x7F'FFFF'F000},
+                                          uint64_t{0x80'0000'0000}, SomeAddressOfL0(random)});
     default:
       return entry ^ random.Bit(random.OneIn(2) ? 12 : 64);
   }
