@@ -95,7 +95,7 @@ class Processor final : public lhv::GuestCpu {
   bool AcknowledgesInterrupt() const;
 
   // The guest rests where its program has ended: what STI or MOV SS blocked for the instruction
-  // behind it is blocked no longer. True if something was.
+  // behind it is blocked no longer, as if it had executed one. True if something was.
   bool EndInterruptShadow();
   // A guest that rests until its VMX-preemption timer expires: lets that time pass. False if no
   // timer runs, or time stands still.

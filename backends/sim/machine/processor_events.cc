@@ -119,6 +119,7 @@ void Processor::Take(BoundaryEvent event, const Signals& signals) {
 bool Processor::EndInterruptShadow() {
   const bool ends = state_.blocking_by_sti != 0 || state_.blocking_by_mov_ss != 0;
   state_.blocking_by_sti = state_.blocking_by_mov_ss = 0;
+  if (ends && in_non_root() && HasPrimary(Primary::kMonitorTrapFlag)) state_.mtf_pending = 1;
   return ends;
 }
 

@@ -3,9 +3,11 @@
 
 #include <algorithm>
 
+#include "backends/sim/machine/l0_memory.h"
 #include "core/vmx/controls.h"
 #include "core/vmx/exit_reason.h"
 #include "core/vmx/vmcs_field.h"
+#include "core/x86/msr.h"
 
 namespace nvmx::sim {
 namespace {
@@ -16,6 +18,28 @@ bool IsAccessToL0Memory(const lhv::GuestProgram&, const Comparison& comparison) 
   const Difference& difference = *comparison.difference;
   const std::optional<size_t> at = comparison.nested.cpus[difference.cpu].forbidden_access_at;
   return at && *at <= difference.position;
+}
+
+// An address in VMCS12 or of the APIC that is L0's: a processor finds memory or nothing there, the
+// core does not use it. EPT entries are not meant: what L2 sees through them must be the same.
+bool GivesL0Memory(const lhv::Operation& operation) {
+  constexpr uint64_t kBase = L0Memory::BaseFor(L0Memory::kMostWidth);
+  const uint64_t top = uint64_t{1} << L0Memory::kMostWidth;
+  if (operation.value < kBase || operation.value >= top) return false;
+  switch (operation.kind) {
+    case lhv::OperationKind::kVmwrite:
+      return operation.selector != Encoding(VmcsField::kEptPointer);
+    case lhv::OperationKind::kWrmsr:
+      return operation.selector == Index(Msr::IA32_APIC_BASE);
+    default:
+      return false;
+  }
+}
+
+bool NamesL0Memory(const lhv::GuestProgram& program, const Comparison& comparison) {
+  const lhv::CpuProgram& cpu = program.cpus[comparison.difference->cpu];
+  return std::any_of(cpu.l1.begin(), cpu.l1.end(), GivesL0Memory) ||
+         std::any_of(cpu.l2.begin(), cpu.l2.end(), GivesL0Memory);
 }
 
 bool IsFieldOfExit(const lhv::Observation& o, VmcsField field) {

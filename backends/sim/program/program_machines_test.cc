@@ -2,6 +2,7 @@
 //
 // What both machines promise to whoever runs programs on them: when a run ends, what is said of it,
 // and how CPUs share the time.
+#include <algorithm>
 #include <memory>
 #include <string>
 
@@ -112,6 +113,24 @@ TEST_P(ProgramMachinesTest, AProgramThatEndsInMovSsTakesWhatIsSentToIt) {
   const ProgramResult result =
       Run("name: p\ncpus: [{run: [nop, {send_nmi: others}]}, {run: [mov_ss]}]\n", 2);
   EXPECT_EQ(Line(result, 1, 1), "L1 #1: NMI before operation 1");
+}
+
+// L0 can give L2's NMI no sooner than at the trap behind the next instruction.
+TEST_P(ProgramMachinesTest, AnL2ThatEndsInMovSsTakesAnNmiToo) {
+  std::string nops;
+  for (int before = 0; before < 6; ++before, nops += "nop, ") {
+    const ProgramResult result =
+        Run("name: p\ncpus: [{memory: {vmxon: {bytes: 4096}, vmcs: {bytes: 4096}}, "
+            "setup: [{enter_vmx: vmxon}, {baseline_vmcs: vmcs}, "
+            "{vmwrite_control: {field: PIN_BASED_CONTROLS, value: 0}}], "
+            "run: [vmlaunch, nop], l2: [mov_ss]}, {run: [" +
+                nops + "{send_nmi: others}]}]\n",
+            2);
+    const std::vector<lhv::Observation>& log = result.cpus[0].log;
+    EXPECT_TRUE(std::any_of(log.begin(), log.end(), [](const lhv::Observation& o) {
+      return o.kind == lhv::ObservationKind::kNmi;
+    })) << before;
+  }
 }
 
 TEST_P(ProgramMachinesTest, AProgramThatEndsInMovSsStopsNobodyForGood) {
