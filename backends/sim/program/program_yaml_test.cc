@@ -128,6 +128,8 @@ TEST(ProgramYamlEntryTest, AnEntryThatTheRunBeginsWithKeepsItsHostRip) {
 }
 
 INSTANTIATE_TEST_SUITE_P(Generated, ProgramYamlTest, testing::Range<uint64_t>(0, 200));
+// A displacement has 32 bits.
+INSTANTIATE_TEST_SUITE_P(OperandFarAway, ProgramYamlTest, testing::Values(263));
 
 }  // namespace
 }  // namespace nvmx::sim

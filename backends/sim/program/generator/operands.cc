@@ -64,6 +64,8 @@ void AddOperands(Random& random, ProgramBuilder& builder) {
       operation.flags = lhv::kHasOperand;
       operand.offset = random.Of({uint64_t{0x3000'0000}, uint64_t{0x7FFF'FFFF'FFF8},
                                   uint64_t{0xFFFF'8000'0000'0000}, uint64_t{0x4000'0000}});
+      // A displacement has 32 bits.
+      if (operand.shape == Operand::Shape::kDisplacement) operand.shape = Operand::Shape::kBase;
     }
     operation.operand = lhv::PackOperand(operand);
     // Sometimes by L2, where the exit reports the operand.
