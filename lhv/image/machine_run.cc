@@ -264,7 +264,6 @@ RunEnd RunOn(uint32_t cpu) {
   CpuRun run(cpu, guest_cpu);
   if (cpu == 0) Watchdog::Start(apic_ids[0]);
   const int how = RunProtected(&area, &CpuRun::Main, &run);
-  if (cpu == 0) Watchdog::Stop();
   // Those who wait for this CPU's setup, or for it to come to rest, wait no longer.
   if (how != kRunReturned) is_over = true;
   while (turn.load() == cpu) turn.fetch_add(1);
@@ -275,6 +274,8 @@ RunEnd RunOn(uint32_t cpu) {
     end = {ImageEnd::kFault, vector | metal::ReadCr2() << 8, area.fault};
   }
   TakeBackCpu(area, cpu, guest_cpu.level());
+  // Page tables of the program's need not map the I/O APIC.
+  if (cpu == 0) Watchdog::Stop();
   slots.Clear();
   return end;
 }
