@@ -8,7 +8,7 @@ import unittest
 
 sys.dont_write_bytecode = True
 sys.path[0] = os.path.dirname(os.path.abspath(__file__))
-from lib.metal.calibration import BadRun, Binaries, Calibration, find_programs  # noqa: E402
+from lib.metal.calibration import BadRun, Binaries, Calibration, find_programs, whole_lines  # noqa: E402
 from lib.metal.emulator import Emulator, Limits, Machine, Run  # noqa: E402
 from lib.metal.judge import check_output, why_bad  # noqa: E402
 from lib.metal.tap import read_tap  # noqa: E402
@@ -133,6 +133,11 @@ class CalibrationTest(unittest.TestCase):
             self.behind(cpus=2, output="@image cpus 1\n@program 0 a\n@finished 1\n")
         with self.assertRaisesRegex(BadRun, "no end after 7 s"):
             self.behind(output="@image cpus 1\n@program 0 a\n", timed_out=True)
+
+    def test_a_line_that_the_machine_has_not_ended_is_none(self):
+        self.assertEqual(whole_lines("@program 4 a\n@log 0 6 1 5"), "@program 4 a\n")
+        self.assertEqual(whole_lines("@program 4 a\n"), "@program 4 a\n")
+        self.assertEqual(whole_lines("@prog"), "")
 
     def test_suites_by_name_and_by_path(self):
         self.assertEqual(find_programs([]), ["lhv/suites"])

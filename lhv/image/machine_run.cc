@@ -44,6 +44,8 @@ class BufferedLog final : public ObservationLog {
     for (size_t i = 0; i < count_; ++i) {
       metal::WriteSerial({line.data(), WriteLogLine(cpu, observations_[i], line)});
     }
+    // The next instruction may stop the machine.
+    if (count_ != 0) metal::WaitForSerial();
     count_ = 0;
   }
 

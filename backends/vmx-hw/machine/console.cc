@@ -21,7 +21,8 @@ constexpr uint8_t kDivisorLatchAccess = 0x80;
 constexpr uint8_t k8BitsNoParity = 0x03;
 constexpr uint8_t kFifosOnAndEmpty = 0x07;
 constexpr uint8_t kReadyAndRequestToSend = 0x03;
-constexpr uint8_t kTransmitterEmpty = 0x20;
+constexpr uint8_t kTakesCharacter = 0x20;
+constexpr uint8_t kAllSent = 0x40;
 // A port that nobody answers reads so.
 constexpr uint8_t kNothingThere = 0xFF;
 // How often to look whether a character has left. At 115200 it takes 87 us, a look about 1 us.
@@ -91,11 +92,14 @@ class Turn {
   bool takes_over_ = false;
 };
 
-void SendByte(char character) {
-  for (int look = 0; look < kMostLooks && (In8(serial_port + kLineStatus) & kTransmitterEmpty) == 0;
-       ++look) {
+void WaitForStatus(uint8_t status) {
+  for (int look = 0; look < kMostLooks && (In8(serial_port + kLineStatus) & status) == 0; ++look) {
     Pause();
   }
+}
+
+void SendByte(char character) {
+  WaitForStatus(kTakesCharacter);
   Out8(serial_port + kData, static_cast<uint8_t>(character));
 }
 
@@ -137,6 +141,10 @@ void WriteSerial(std::string_view text) {
   const Turn turn;
   if (turn.takes_over()) SendText("\n", turn);
   SendText(text, turn);
+}
+
+void WaitForSerial() {
+  if (started && serial_port != 0) WaitForStatus(kAllSent);
 }
 
 void Write(std::string_view text) {

@@ -25,6 +25,8 @@ bool UseSerialPort(uint16_t port);
 void Write(std::string_view text);
 // To the serial line alone, for logs that nobody reads on a screen.
 void WriteSerial(std::string_view text);
+// Until nothing of that is in the UART any more: it would be lost if the machine stopped now.
+void WaitForSerial();
 inline void Write(const Text& text) { Write(text.view()); }
 inline void WriteSerial(const Text& text) { WriteSerial(text.view()); }
 

@@ -56,6 +56,11 @@ def find_programs(suites):
     return found
 
 
+def whole_lines(output):
+    """Of a machine that stops the last line may be cut; what is left of it is no observation."""
+    return output[:output.rfind("\n") + 1]
+
+
 class BadRun(Exception):
     """The machine did not do what it was booted for: a verdict, not a problem of the script."""
 
@@ -99,7 +104,7 @@ class Calibration:
         run = self.emulator.run(iso, self.limits)
         self.boots += 1
         self.cpu_seconds += run.cpu_seconds
-        self.serial += run.output
+        self.serial += whole_lines(run.output)
         self.log += run.log
         return run
 
