@@ -11,7 +11,9 @@
 #include "backends/sim/program/campaign.h"
 #include "backends/sim/program/comparison.h"
 #include "backends/sim/program/difference_text.h"
+#include "backends/sim/program/fit_for_machines.h"
 #include "backends/sim/program/generator/generator.h"
+#include "backends/sim/program/native_machine.h"
 #include "backends/sim/program/program_yaml.h"
 #include "backends/sim/program/smallest.h"
 #include "lhv/dump.h"
@@ -30,6 +32,9 @@ ABSL_FLAG(int, shrink, 10, "for how many kinds of difference to make the first p
 ABSL_FLAG(std::string, dump, "",
           "a directory for the programs, with --compare for those that show a difference; run, "
           "compare and pack take them");
+ABSL_FLAG(bool, for_machines, false,
+          "leave out the programs that would stop a real machine, or that cannot be compared with "
+          "one; --count is of the rest");
 
 namespace nvmx::tools {
 namespace {
@@ -66,11 +71,19 @@ void PrintFinding(const sim::CampaignOptions& campaign, const sim::ProgramFindin
   absl::PrintF("  the program: %s\n", path.ok() ? *path : std::string(path.status().message()));
 }
 
-int PrintPrograms() {
+int PrintPrograms(const Capabilities& hardware) {
   const sim::GeneratorOptions options = OptionsFromFlags();
-  const uint64_t first = absl::GetFlag(FLAGS_first);
-  for (uint64_t number = first; number < first + absl::GetFlag(FLAGS_count); ++number) {
+  // That which CompareLog() has for the machine.
+  sim::NativeMachine reference(1, sim::TlbPolicy::kKeep, hardware, sim::NativeFeatures::kAll);
+  sim::ProgramResult result;
+  uint64_t left = absl::GetFlag(FLAGS_count);
+  for (uint64_t number = absl::GetFlag(FLAGS_first); left != 0; ++number) {
     const lhv::GuestProgram program = sim::GenerateProgram(options, number);
+    if (absl::GetFlag(FLAGS_for_machines)) {
+      reference.Run(program, result);
+      if (!sim::WhyUnfitForMachines(program, result).empty()) continue;
+    }
+    --left;
     if (absl::GetFlag(FLAGS_dump).empty()) {
       std::fputs(lhv::Dump(program).c_str(), stdout);
     } else if (const auto path = WriteProgram(number, program); !path.ok()) {
@@ -87,12 +100,15 @@ int RunGenerate(const std::vector<std::string>& arguments) {
   if (absl::Status status = sim::CheckTopic(absl::GetFlag(FLAGS_topic)); !status.ok()) {
     return Complain(absl::StrCat("--topic: ", std::string(status.message())));
   }
-  if (!absl::GetFlag(FLAGS_compare)) {
-    if (HasProcessorFlag()) return Complain("--processor: only with --compare");
-    return PrintPrograms();
+  const bool compares = absl::GetFlag(FLAGS_compare);
+  const bool is_for_machines = absl::GetFlag(FLAGS_for_machines);
+  if (compares && is_for_machines) return Complain("--for_machines: not with --compare");
+  if (!compares && !is_for_machines && HasProcessorFlag()) {
+    return Complain("--processor: only with --compare or --for_machines");
   }
   absl::StatusOr<Capabilities> hardware = HardwareFromFlags();
   if (!hardware.ok()) return Complain(std::string(hardware.status().message()));
+  if (!compares) return PrintPrograms(*hardware);
   const sim::CampaignOptions campaign = {.generator = OptionsFromFlags(),
                                          .first = absl::GetFlag(FLAGS_first),
                                          .count = absl::GetFlag(FLAGS_count),

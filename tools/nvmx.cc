@@ -80,15 +80,17 @@ const std::vector<Command>& Commands() {
       {"generate",
        "",
        "makes guest programs up, and compares the reference and the core on them",
-       "Prints the listings of the programs, or writes the programs to the directory of --dump; "
-       "or, with --compare, how many programs ran and how "
+       "Prints the listings of the programs, or writes the programs to the directory of --dump, "
+       "with --for_machines those that are fit for a real machine; or, with --compare, how many "
+       "programs ran and how "
        "fast, "
        "what they reached (a run that reaches nothing finds nothing), and of each kind of "
        "difference "
        "the first program that shows it, made small. The same seed gives the same programs.\n"
        "Exit status: 0 if nothing differs that is not declared, 1 if something does, 2 for bad "
        "input.",
-       {"seed", "first", "count", "topic", "compare", "processor", "shrink", "dump"},
+       {"seed", "first", "count", "topic", "compare", "processor", "shrink", "dump",
+        "for_machines"},
        RunGenerate},
       {"show",
        "FILE",

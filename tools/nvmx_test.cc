@@ -262,7 +262,8 @@ TEST(ProcessorTest, WhatIsNoProcessorIsNamed) {
   const std::string file = WriteFile("odd.yaml", "processor: odd\nphysical_address_width: 99\n");
   ExpectBadInput(absl::StrCat("run lhv/programs/msr-list-bad-entry.yaml --processor ", file),
                  absl::StrCat(file, ":2:"));
-  ExpectBadInput("generate --processor pentium", "--processor: only with --compare");
+  ExpectBadInput("generate --processor pentium",
+                 "--processor: only with --compare or --for_machines");
 }
 
 TEST(HelpTest, EveryCommandExplainsItself) {
