@@ -68,6 +68,7 @@ class Report {
     ++number_;
     ++counts_[result.calibration];
     const bool same = result.calibration == sim::Calibration::kSame ||
+                      result.calibration == sim::Calibration::kWhereDefined ||
                       result.calibration == sim::Calibration::kAsExpected;
     const bool different = result.calibration == sim::Calibration::kDifferent;
     const std::string text = same ? "" : sim::DifferenceText(program, result.comparison);
@@ -78,7 +79,7 @@ class Report {
                                         : "";
       const bool fails = different || result.calibration == sim::Calibration::kDeviation;
       absl::PrintF("%s %d - %s%s%s\n", fails ? "not ok" : "ok", number_, file, directive,
-                   result.reason);
+                   *directive != '\0' ? result.reason : "");
       if (different || (verbose && !same)) PrintRemark(text);
       return;
     }

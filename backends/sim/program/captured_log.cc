@@ -1,14 +1,19 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "backends/sim/program/captured_log.h"
 
+#include <cstddef>
 #include <cstring>
+#include <set>
 
 #include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
+#include "absl/strings/str_join.h"
+#include "backends/sim/program/machine_differences.h"
 #include "core/nested/offered_capabilities.h"
 #include "core/vmx/capabilities.h"
 #include "core/vmx/controls.h"
 #include "core/vmx/interruptibility.h"
+#include "core/vmx/msr_list.h"
 #include "core/vmx/vmcs_field.h"
 #include "core/vmx/vmcs_image.h"
 #include "core/x86/address.h"
@@ -91,6 +96,12 @@ const char* WhyNotComparable(const Operation& o) {
   if (IsWriteOf(o, VmcsField::kSecondaryProcessorBasedControls) &&
       (o.value & Secondary::kEnablePml) != 0) {
     return "the log has the pages that the interpreter writes";
+  }
+  for (const VmcsField count : {VmcsField::kVmExitMsrStoreCount, VmcsField::kVmExitMsrLoadCount,
+                                VmcsField::kVmEntryMsrLoadCount}) {
+    if (IsWriteOf(o, count) && o.value > MaximumMsrListEntries(SimulatedCapabilities().misc)) {
+      return "what an MSR list of more entries than IA32_VMX_MISC recommends does is undefined";
+    }
   }
   if (IsWriteOf(o, VmcsField::kVmEntryControls) && (o.value & VmEntry::kIa32eModeGuest) == 0) {
     return "L2 is not in 64-bit mode";
@@ -214,25 +225,85 @@ bool HoldsRevision(const lhv::CpuProgram& cpu) {
   return false;
 }
 
-// What is each machine's own, by what was observed first.
-std::string WhyMachinesDiffer(const Difference& difference) {
-  if (!difference.reference || !difference.nested) return "";
-  const lhv::Observation& o = *difference.reference;
-  if (o.kind != difference.nested->kind || o.selector != difference.nested->selector) return "";
-  const bool is_capability =
-      o.selector >= Index(Msr::IA32_VMX_BASIC) && o.selector <= Index(Msr::IA32_VMX_VMFUNC);
-  if (o.kind == lhv::ObservationKind::kMsrValue && is_capability) {
-    return "VMX capability MSRs are the machine's own";
+// What the rows of machine_differences.def make of the differences of two logs.
+struct Explanation {
+  std::set<std::string> reasons;
+  bool deviates = false;  // a reason is Bochs's
+  // Where the logs cannot be compared any more; nothing if they can be to their ends.
+  std::optional<Difference> end;
+  bool is_explained = true;  // that, too
+};
+
+const MachineDifference* FindRow(const PlaceOfDifference& place, CapturedMachine machine,
+                                 Explained& explained) {
+  for (const MachineDifference& row : AllMachineDifferences()) {
+    const bool is_of_bochs = row.origin == MachineDifference::Origin::kBochs;
+    if (is_of_bochs && machine == CapturedMachine::kOther) continue;
+    explained = row.matches(place);
+    if (explained != Explained::kNot) return &row;
   }
-  if (o.kind == lhv::ObservationKind::kCpuidValue) {
-    return "CPUID leaves that the profile of the processor does not have";
+  return nullptr;
+}
+
+// Makes the logs alike where they part and go on.
+void StepOver(Explained explained, size_t position, const std::vector<lhv::Observation>& reference,
+              std::vector<lhv::Observation>& machine) {
+  const auto at = machine.begin() + static_cast<std::ptrdiff_t>(position);
+  switch (explained) {
+    case Explained::kStep:
+      *at = reference[position];
+      break;
+    case Explained::kReferenceOnly:
+      machine.insert(at, reference[position]);
+      break;
+    case Explained::kMachineOnly:
+      machine.erase(at);
+      break;
+    default:
+      break;
   }
-  constexpr uint64_t kOnes = ~uint64_t{0};
-  const uint64_t unread = o.extra < sizeof o.value ? kOnes << 8 * o.extra : 0;
-  if (o.kind == lhv::ObservationKind::kMemoryValue && (o.value | unread) == kOnes) {
-    return "it reads physical memory that is not the program's";
+}
+
+Explanation Explain(const lhv::GuestProgram& program, const CapturedComparison& result,
+                    const ProgramResult& reference, ProgramResult seen) {
+  Explanation explanation;
+  while (true) {
+    explanation.end = FirstDifference(reference, seen);
+    if (!explanation.end) return explanation;
+    const uint32_t cpu = explanation.end->cpu;
+    const PlaceOfDifference place{program, result.comparison.hardware, *explanation.end,
+                                  reference.cpus[cpu].log, seen.cpus[cpu].log};
+    Explained explained = Explained::kNot;
+    const MachineDifference* const row = FindRow(place, result.machine, explained);
+    explanation.is_explained = row != nullptr;
+    if (row == nullptr) return explanation;
+    explanation.reasons.insert(row->reason);
+    explanation.deviates |= row->origin == MachineDifference::Origin::kBochs;
+    if (explained == Explained::kParting) return explanation;
+    StepOver(explained, explanation.end->position, reference.cpus[cpu].log, seen.cpus[cpu].log);
   }
-  return "";
+}
+
+// With that policy of the reference's TLB with which the logs can be compared to their ends.
+Explanation ExplainWithAnyPolicy(const lhv::GuestProgram& program, const CapturedComparison& result,
+                                 const lhv::LoggedProgram& captured) {
+  const Comparison& c = result.comparison;
+  Explanation keep = Explain(program, result, c.keep, ResultFor(c.keep, captured));
+  if (!keep.end || !c.ambiguous) return keep;
+  Explanation evict = Explain(program, result, c.evict, ResultFor(c.evict, captured));
+  return !evict.end || (evict.is_explained && !keep.is_explained) ? evict : keep;
+}
+
+// Whether the reference's own two logs have parted before the place: then a third is as right.
+bool IsBehindKeptTranslation(const Comparison& c, const Difference& difference) {
+  const std::optional<Difference> own = FirstDifference(c.keep, c.evict);
+  return own && own->cpu == difference.cpu && own->position <= difference.position;
+}
+
+Calibration VerdictOf(const Explanation& explanation) {
+  if (!explanation.is_explained) return Calibration::kDifferent;
+  if (explanation.deviates) return Calibration::kDeviation;
+  return explanation.end ? Calibration::kNotComparable : Calibration::kWhereDefined;
 }
 
 }  // namespace
@@ -241,6 +312,8 @@ const char* Name(Calibration calibration) {
   switch (calibration) {
     case Calibration::kSame:
       return "same";
+    case Calibration::kWhereDefined:
+      return "same where it is defined";
     case Calibration::kAsExpected:
       return "as expected";
     case Calibration::kDeviation:
@@ -302,11 +375,19 @@ void CompareCaptured(const std::string& name, const lhv::GuestProgram& program,
     result.calibration = Calibration::kDeviation;
     return;
   }
-  result.calibration = Calibration::kNotComparable;
-  if (result.reason = WhyImageStopped(captured); !result.reason.empty()) return;
-  if (result.reason = WhyNotComparable(program); !result.reason.empty()) return;
-  if (result.reason = WhyMachinesDiffer(*c.difference); !result.reason.empty()) return;
-  result.calibration = Calibration::kDifferent;
+  const Explanation explanation = ExplainWithAnyPolicy(program, result, captured);
+  if (explanation.end) {
+    c.difference = explanation.end;
+    result.calibration = Calibration::kNotComparable;
+    if (result.reason = WhyImageStopped(captured); !result.reason.empty()) return;
+    if (result.reason = WhyNotComparable(program); !result.reason.empty()) return;
+    if (!explanation.is_explained && IsBehindKeptTranslation(c, *explanation.end)) {
+      result.reason = "it depends on the translations that a processor keeps";
+      return;
+    }
+  }
+  result.calibration = VerdictOf(explanation);
+  result.reason = absl::StrJoin(explanation.reasons, "; ");
 }
 
 }  // namespace nvmx::sim

@@ -15,8 +15,9 @@ namespace nvmx::sim {
 
 enum class Calibration : uint8_t {
   kSame,
+  kWhereDefined,   // not the same, but only in what is undefined or each machine's own
   kAsExpected,     // not the same, but all that the program says must be observed, and no more
-  kDeviation,      // the table of the machine's known deviations has the program
+  kDeviation,      // a table of the machine's known deviations has the program or the difference
   kNotComparable,  // the program asks for what two machines cannot do alike
   kDifferent,
 };
@@ -32,7 +33,7 @@ enum class CapturedMachine : uint8_t {
 struct CapturedComparison {
   Calibration calibration = Calibration::kSame;
   CapturedMachine machine = CapturedMachine::kBochsNative;
-  std::string reason;  // of kDeviation and kNotComparable
+  std::string reason;  // of kWhereDefined, kDeviation and kNotComparable
   // The reference is `keep`, the machine `nested`.
   Comparison comparison;
 };

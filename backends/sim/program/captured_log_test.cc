@@ -51,7 +51,7 @@ TEST_F(CapturedLogTest, AnotherValueIsADifference) {
 }
 
 // The simulator reads ones where nobody answers; a machine has memory there.
-TEST_F(CapturedLogTest, WhatIsReadOfMemoryThatIsNotTheProgramsIsNotCompared) {
+TEST_F(CapturedLogTest, WhatIsReadOfMemoryThatIsNotTheProgramsIsTheMachinesOwn) {
   for (const unsigned width : {4, 8}) {
     const auto program =
         Assembled("read_memory: {address: 0x110000, width: " + std::to_string(width) + "}");
@@ -61,8 +61,31 @@ TEST_F(CapturedLogTest, WhatIsReadOfMemoryThatIsNotTheProgramsIsNotCompared) {
     const uint64_t ones = ~uint64_t{0} >> (64 - 8 * width);
     result_.comparison.keep.cpus[0].log[0].value = ones;
     result_.comparison.evict.cpus[0].log[0].value = ones;
-    EXPECT_EQ(Compare(program), Calibration::kNotComparable) << width;
+    EXPECT_EQ(Compare(program), Calibration::kWhereDefined) << width;
   }
+}
+
+// Whatever follows is compared, too.
+TEST_F(CapturedLogTest, ADifferenceBehindTheMachinesOwnIsOne) {
+  const auto program = Assembled("read_memory: {address: 0x110000, width: 8}, rdmsr: IA32_PAT");
+  Run(program);
+  result_.comparison.keep.cpus[0].log[0].value = ~uint64_t{0};
+  result_.comparison.evict.cpus[0].log[0].value = ~uint64_t{0};
+  EXPECT_EQ(Compare(program), Calibration::kWhereDefined);
+  EXPECT_EQ(result_.reason, "it reads physical memory that is not the program's");
+  captured_.cpus[0].log[1].value ^= 1;
+  EXPECT_EQ(Compare(program), Calibration::kDifferent);
+}
+
+// Rows about Bochs are for Bochs.
+TEST_F(CapturedLogTest, ADeviationOfBochsIsADifferenceOnAnotherMachine) {
+  const auto program = Assembled("rdmsr: IA32_DEBUGCTL");
+  Run(program);
+  captured_.cpus[0].log[0] = {
+      .kind = lhv::ObservationKind::kFault, .level = 1, .selector = 13, .extra = 1};
+  EXPECT_EQ(Compare(program), Calibration::kDeviation);
+  result_.machine = CapturedMachine::kOther;
+  EXPECT_EQ(Compare(program), Calibration::kDifferent);
 }
 
 TEST_F(CapturedLogTest, AnotherEndIsADifference) {

@@ -1,0 +1,25 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// What Bochs 2.7 does otherwise; machine_differences.def says why.
+#ifndef NVMX_BACKENDS_SIM_PROGRAM_BOCHS_DIFFERENCES_H_
+#define NVMX_BACKENDS_SIM_PROGRAM_BOCHS_DIFFERENCES_H_
+
+#include "backends/sim/program/place_of_difference.h"
+
+namespace nvmx::sim {
+
+Explained IsWrittenByFailedEntry(const PlaceOfDifference& place);
+Explained IsBehindLengthOfFailedEntry(const PlaceOfDifference& place);
+Explained IsMissingMsr(const PlaceOfDifference& place);
+Explained IsListOfMissingMsr(const PlaceOfDifference& place);
+Explained IsUncheckedPerfGlobalCtrl(const PlaceOfDifference& place);
+Explained IsKeptBlockingByNmi(const PlaceOfDifference& place);
+Explained IsBlockingByNmi(const PlaceOfDifference& place);
+Explained IsInit(const PlaceOfDifference& place);
+Explained IsVmcallInRoot(const PlaceOfDifference& place);
+Explained IsInjectionOfType7(const PlaceOfDifference& place);
+Explained IsTableUnderEptFlags(const PlaceOfDifference& place);
+
+}  // namespace nvmx::sim
+
+#endif  // NVMX_BACKENDS_SIM_PROGRAM_BOCHS_DIFFERENCES_H_
