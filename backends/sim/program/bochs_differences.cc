@@ -157,6 +157,16 @@ Explained IsInjectionOfType7(const PlaceOfDifference& place) {
                    }));
 }
 
+Explained IsQualificationOfRegister(const PlaceOfDifference& place) {
+  const auto exit = LastExit(place);
+  if (!exit || !IsOfAValue(place)) return Explained::kNot;
+  const ExitReason reason = exit->reason.basic();
+  return StepIf((reason == ExitReason::kAccessToLdtrOrTr || reason == ExitReason::kVmread ||
+                 reason == ExitReason::kVmwrite) &&
+                IsField(place.difference.reference, VmcsField::kExitQualification) &&
+                place.difference.reference->value == 0);
+}
+
 // 29.3.3.2 "EPT Violations": such an access is a read and a write.
 Explained IsTableUnderEptFlags(const PlaceOfDifference& place) {
   const auto exit = LastExit(place);

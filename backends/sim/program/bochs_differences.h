@@ -18,6 +18,7 @@ Explained IsBlockingByNmi(const PlaceOfDifference& place);
 Explained IsInit(const PlaceOfDifference& place);
 Explained IsVmcallInRoot(const PlaceOfDifference& place);
 Explained IsInjectionOfType7(const PlaceOfDifference& place);
+Explained IsQualificationOfRegister(const PlaceOfDifference& place);
 Explained IsTableUnderEptFlags(const PlaceOfDifference& place);
 
 }  // namespace nvmx::sim

@@ -2,31 +2,19 @@
 #include "backends/sim/program/captured_log.h"
 
 #include <cstddef>
-#include <cstring>
 #include <set>
 
 #include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
 #include "backends/sim/program/machine_differences.h"
-#include "core/nested/offered_capabilities.h"
-#include "core/vmx/capabilities.h"
-#include "core/vmx/controls.h"
-#include "core/vmx/interruptibility.h"
-#include "core/vmx/msr_list.h"
-#include "core/vmx/vmcs_field.h"
-#include "core/vmx/vmcs_image.h"
-#include "core/x86/address.h"
-#include "core/x86/msr.h"
-#include "core/x86/rflags.h"
+#include "backends/sim/program/not_comparable.h"
 #include "lhv/expected_observations.h"
 
 namespace nvmx::sim {
 namespace {
 
 using lhv::ImageEnd;
-using lhv::Operation;
-using lhv::OperationKind;
 
 enum Where : uint8_t { kNative = 1, kNested = 2, kBoth = kNative | kNested };
 struct Deviation {
@@ -51,62 +39,6 @@ uint8_t RowsOf(CapturedMachine machine) {
       return kNested;
   }
   return 0;
-}
-
-bool IsWriteOf(const Operation& operation, VmcsField field) {
-  return (operation.kind == OperationKind::kVmwrite ||
-          operation.kind == OperationKind::kVmwriteControl) &&
-         operation.selector == Encoding(field);
-}
-
-const char* WhyNotComparable(const Operation& o) {
-  const bool is_msr = o.kind == OperationKind::kRdmsr || o.kind == OperationKind::kWrmsr;
-  switch (o.kind) {
-    case OperationKind::kRdtsc:
-    case OperationKind::kRdtscp:
-      return "it reads the time";
-    case OperationKind::kRdrand:
-    case OperationKind::kRdseed:
-      return "it reads random numbers";
-    case OperationKind::kIn:
-    case OperationKind::kOut:
-      return "its ports are devices of the machine";
-    case OperationKind::kPopf:
-      if ((o.value & Rflags::kTf) != 0) return "it counts instructions: TF";
-      break;
-    default:
-      break;
-  }
-  if (is_msr && o.selector == Index(Msr::IA32_TIME_STAMP_COUNTER)) return "it reads the time";
-  if (IsWriteOf(o, VmcsField::kPinBasedControls) &&
-      (o.value & PinBased::kActivateVmxPreemptionTimer) != 0) {
-    return "it counts time: VMX-preemption timer";
-  }
-  if (IsWriteOf(o, VmcsField::kPrimaryProcessorBasedControls) &&
-      (o.value & PrimaryProcessorBased::kMonitorTrapFlag) != 0) {
-    return "it counts instructions: monitor trap flag";
-  }
-  if (IsWriteOf(o, VmcsField::kGuestRflags) && (o.value & Rflags::kTf) != 0) {
-    return "it counts instructions: TF";
-  }
-  if (IsWriteOf(o, VmcsField::kGuestInterruptibilityState) &&
-      (o.value & (Interruptibility::kBlockingBySti | Interruptibility::kBlockingByMovSs)) != 0) {
-    return "an event behind a VM entry with blocking comes in the image's own code";
-  }
-  if (IsWriteOf(o, VmcsField::kSecondaryProcessorBasedControls) &&
-      (o.value & Secondary::kEnablePml) != 0) {
-    return "the log has the pages that the interpreter writes";
-  }
-  for (const VmcsField count : {VmcsField::kVmExitMsrStoreCount, VmcsField::kVmExitMsrLoadCount,
-                                VmcsField::kVmEntryMsrLoadCount}) {
-    if (IsWriteOf(o, count) && o.value > MaximumMsrListEntries(SimulatedCapabilities().misc)) {
-      return "what an MSR list of more entries than IA32_VMX_MISC recommends does is undefined";
-    }
-  }
-  if (IsWriteOf(o, VmcsField::kVmEntryControls) && (o.value & VmEntry::kIa32eModeGuest) == 0) {
-    return "L2 is not in 64-bit mode";
-  }
-  return nullptr;
 }
 
 // How a run that ended so on the machine ends on the reference.
@@ -204,27 +136,6 @@ bool IsAsExpected(const lhv::GuestProgram& program, const ProgramResult& referen
   return true;
 }
 
-// A VMCS region that the program itself has given the revision identifier of the core.
-bool HoldsRevision(const lhv::CpuProgram& cpu) {
-  const auto revision = static_cast<uint32_t>(OfferedCapabilities(SimulatedCapabilities()).basic &
-                                              VmxBasic::kRevisionIdentifier);
-  for (const lhv::MemoryBlock& block : cpu.memory) {
-    uint32_t word = 0;
-    for (size_t at = 0; at + sizeof word <= block.bytes.size(); at += kPageSize) {
-      std::memcpy(&word, block.bytes.data() + at, sizeof word);
-      if ((word & VmxBasic::kRevisionIdentifier) == revision) return true;
-    }
-  }
-  for (const Operation& operation : cpu.l1) {
-    if (operation.kind != OperationKind::kWriteMemory) continue;
-    // The last byte alone makes a shadow VMCS of a region.
-    const bool is_last_byte =
-        operation.selector == 1 && operation.extra == (revision | kShadowVmcsIndicator) >> 24;
-    if (is_last_byte || (operation.extra & VmxBasic::kRevisionIdentifier) == revision) return true;
-  }
-  return false;
-}
-
 // What the rows of machine_differences.def make of the differences of two logs.
 struct Explanation {
   std::set<std::string> reasons;
@@ -234,11 +145,21 @@ struct Explanation {
   bool is_explained = true;  // that, too
 };
 
+bool IsOfBochs(const MachineDifference& row) {
+  return row.origin == MachineDifference::Origin::kBochs ||
+         row.origin == MachineDifference::Origin::kBochsNative;
+}
+bool Holds(const MachineDifference& row, CapturedMachine machine) {
+  if (row.origin == MachineDifference::Origin::kBochsNative) {
+    return machine == CapturedMachine::kBochsNative;
+  }
+  return !IsOfBochs(row) || machine != CapturedMachine::kOther;
+}
+
 const MachineDifference* FindRow(const PlaceOfDifference& place, CapturedMachine machine,
                                  Explained& explained) {
   for (const MachineDifference& row : AllMachineDifferences()) {
-    const bool is_of_bochs = row.origin == MachineDifference::Origin::kBochs;
-    if (is_of_bochs && machine == CapturedMachine::kOther) continue;
+    if (!Holds(row, machine)) continue;
     explained = row.matches(place);
     if (explained != Explained::kNot) return &row;
   }
@@ -278,7 +199,7 @@ Explanation Explain(const lhv::GuestProgram& program, const CapturedComparison& 
     explanation.is_explained = row != nullptr;
     if (row == nullptr) return explanation;
     explanation.reasons.insert(row->reason);
-    explanation.deviates |= row->origin == MachineDifference::Origin::kBochs;
+    explanation.deviates |= IsOfBochs(*row);
     if (explained == Explained::kParting) return explanation;
     StepOver(explained, explanation.end->position, reference.cpus[cpu].log, seen.cpus[cpu].log);
   }
@@ -324,20 +245,6 @@ const char* Name(Calibration calibration) {
       return "DIFFERENT";
   }
   return "?";
-}
-
-std::string WhyNotComparable(const lhv::GuestProgram& program) {
-  for (const lhv::CpuProgram& cpu : program.cpus) {
-    if (HoldsRevision(cpu)) return "it holds the VMCS revision identifier of the core";
-  }
-  for (const lhv::CpuProgram& cpu : program.cpus) {
-    for (const auto* code : {&cpu.l1, &cpu.l2}) {
-      for (const lhv::Operation& operation : *code) {
-        if (const char* const reason = WhyNotComparable(operation)) return reason;
-      }
-    }
-  }
-  return "";
 }
 
 std::string KnownDeviation(CapturedMachine machine, const std::string& name) {

@@ -38,9 +38,6 @@ struct CapturedComparison {
   Comparison comparison;
 };
 
-// What keeps the program from looking the same on two machines; empty if nothing is known to.
-std::string WhyNotComparable(const lhv::GuestProgram& program);
-
 // Why the machine is known to differ on the program called `name`; empty if it is not known to.
 std::string KnownDeviation(CapturedMachine machine, const std::string& name);
 

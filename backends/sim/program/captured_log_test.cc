@@ -4,6 +4,7 @@
 #include <cstdint>
 #include <string>
 
+#include "core/vmx/vmcs_field.h"
 #include "gtest/gtest.h"
 #include "lhv/assembler.h"
 
@@ -86,6 +87,36 @@ TEST_F(CapturedLogTest, ADeviationOfBochsIsADifferenceOnAnotherMachine) {
   EXPECT_EQ(Compare(program), Calibration::kDeviation);
   result_.machine = CapturedMachine::kOther;
   EXPECT_EQ(Compare(program), Calibration::kDifferent);
+}
+
+// nvmx checks VM entries itself.
+TEST_F(CapturedLogTest, WhatNvmxHidesIsADifferenceUnderIt) {
+  const auto program = Assembled("rdmsr: IA32_PAT");
+  Run(program);
+  const auto field = [](VmcsField name, uint64_t value) {
+    return lhv::Observation{.kind = lhv::ObservationKind::kVmExit,
+                            .level = 1,
+                            .selector = Encoding(name),
+                            .value = value};
+  };
+  auto& log = captured_.cpus[0].log;
+  log = {field(VmcsField::kExitReason, 0x8000'0021), field(VmcsField::kVmExitInstructionLength, 0)};
+  for (auto* reference : {&result_.comparison.keep, &result_.comparison.evict}) {
+    reference->cpus[0].log = log;
+  }
+  log[1].value = 8;
+  EXPECT_EQ(Compare(program), Calibration::kDeviation);
+  result_.machine = CapturedMachine::kBochsNested;
+  EXPECT_EQ(Compare(program), Calibration::kDifferent);
+}
+
+// The simulated processor under the core has that revision, a machine another.
+TEST_F(CapturedLogTest, AByteOfTheRevisionOfTheCoreIsNotCompared) {
+  const auto program =
+      Assembled("write_memory: {address: 0x110003, width: 1, value: 0x6e}, rdmsr: IA32_PAT");
+  Run(program);
+  captured_.cpus[0].log[0].value ^= 1;
+  EXPECT_EQ(Compare(program), Calibration::kNotComparable);
 }
 
 TEST_F(CapturedLogTest, AnotherEndIsADifference) {

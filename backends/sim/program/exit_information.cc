@@ -74,11 +74,16 @@ bool HasInstructionInformation(ExitReason reason) {
   }
 }
 
+// Bits 5:4 of the exit qualification. 28.2.1, table "Exit Qualification for Control-Register
+// Accesses".
+bool IsLmsw(uint64_t qualification) { return (qualification >> 4 & 3) == 3; }
+
 bool HasLinearAddress(const ExitSeen& exit) {
   switch (exit.reason.basic()) {
     case ExitReason::kEptViolation:
       return !exit.qualification || (*exit.qualification & EptViolation::kLinearAddressValid) != 0;
-    case ExitReason::kControlRegisterAccesses:  // LMSW
+    case ExitReason::kControlRegisterAccesses:
+      return !exit.qualification || IsLmsw(*exit.qualification);
     case ExitReason::kIoInstruction:
     case ExitReason::kIoSmi:
     case ExitReason::kOtherSmi:

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "backends/sim/program/fit_for_machines.h"
 
-#include "backends/sim/program/captured_log.h"
+#include "backends/sim/program/not_comparable.h"
 
 namespace nvmx::sim {
 

@@ -183,6 +183,14 @@ Explained IsFieldOfMachine(const PlaceOfDifference& place) {
   return is_read ? Explained::kStep : Explained::kReferenceOnly;
 }
 
+// The image leaves VMX operation behind the program.
+Explained IsHeldInit(const PlaceOfDifference& place) {
+  return PartingIf(
+      HasStopped(place) && !place.difference.reference &&
+      place.difference.reference_end == CpuEnd::kComplete &&
+      AnyOperation(place, [](const Operation& o) { return o.kind == OperationKind::kSendInit; }));
+}
+
 Explained IsOutsideProgram(const PlaceOfDifference& place) {
   return PartingIf(!place.difference.reference && place.difference.reference_end == CpuEnd::kLost);
 }

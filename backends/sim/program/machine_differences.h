@@ -10,7 +10,7 @@
 namespace nvmx::sim {
 
 struct MachineDifference {
-  enum class Origin : uint8_t { kUndefined, kOwn, kBochs };
+  enum class Origin : uint8_t { kUndefined, kOwn, kBochs, kBochsNative };
   Origin origin;
   Explained (*matches)(const PlaceOfDifference& place);
   const char* reason;

@@ -80,6 +80,14 @@ TEST_F(MachineDifferencesTest, AddressesAreDefinedByExitsOfEpt) {
   EXPECT_EQ(ExplainField(VmcsField::kGuestPhysicalAddress, 0, 0x1000), Explained::kStep);
 }
 
+TEST_F(MachineDifferencesTest, OfControlRegistersOnlyLmswHasALinearAddress) {
+  SeeExit(ExitReason::kControlRegisterAccesses);
+  log_.push_back(Field(VmcsField::kExitQualification, 0x18));  // MOV from CR8
+  EXPECT_EQ(ExplainField(VmcsField::kGuestLinearAddress, 0, 0x1000), Explained::kStep);
+  log_.back().value = 0x30;
+  EXPECT_EQ(ExplainField(VmcsField::kGuestLinearAddress, 0, 0x1000), Explained::kNot);
+}
+
 TEST_F(MachineDifferencesTest, WhatEveryExitDefinesIsADifference) {
   SeeExit(ExitReason::kEptViolation);
   EXPECT_EQ(ExplainField(VmcsField::kExitQualification, 0x181, 0x182), Explained::kNot);
