@@ -9,6 +9,7 @@
 #include "core/vmx/interruption_info.h"
 #include "core/vmx/msr_list.h"
 #include "core/vmx/vm_instruction_error.h"
+#include "core/x86/address.h"
 #include "core/x86/exception.h"
 #include "core/x86/msr.h"
 #include "lhv/guest_cpu.h"
@@ -84,6 +85,35 @@ Explained IsListOfMissingMsr(const PlaceOfDifference& place) {
     }
   }
   return Explained::kNot;
+}
+
+Explained IsHalfOfSysenterCs(const PlaceOfDifference& place) {
+  constexpr uint64_t kKept = 0xFFFF;
+  const Difference& d = place.difference;
+  return StepIf(IsOfAValue(place) && d.nested->value == (d.reference->value & kKept) &&
+                ((d.reference->kind == ObservationKind::kMsrValue &&
+                  d.reference->selector == Index(Msr::IA32_SYSENTER_CS)) ||
+                 IsField(d.reference, VmcsField::kGuestIa32SysenterCs)));
+}
+
+// The VM entry succeeds, and the first fetch faults.
+Explained IsUncheckedRip(const PlaceOfDifference& place) {
+  const auto& machine = place.difference.nested;
+  return PartingIf(
+      IsExit(place.difference.reference, ExitReason::kVmEntryFailureInvalidGuestState) && machine &&
+      machine->level == 2 && machine->kind == ObservationKind::kFault &&
+      machine->selector == static_cast<uint64_t>(Vector::kGeneralProtection) &&
+      AnyOperation(place, [](const lhv::Operation& o) {
+        return Writes(o, VmcsField::kGuestRip) && !IsCanonical(o.value);
+      }));
+}
+
+Explained IsInterruptWhileIfIsClear(const PlaceOfDifference& place) {
+  return PartingIf(IsExit(place.difference.reference, ExitReason::kExternalInterrupt) &&
+                   !IsExit(place.difference.nested, ExitReason::kExternalInterrupt) &&
+                   AnyOperation(place, [](const lhv::Operation& o) {
+                     return o.kind == OperationKind::kSendInterrupt;
+                   }));
 }
 
 Explained IsUncheckedPerfGlobalCtrl(const PlaceOfDifference& place) {

@@ -85,6 +85,23 @@ Explained IsMtrrOfFirmware(const PlaceOfDifference& place) {
   return StepIf(o.kind == ObservationKind::kMsrValue && is_mtrr && o.value == 0);
 }
 
+// How many variable ranges there are, and what else of MTRRs.
+Explained IsMtrrCapability(const PlaceOfDifference& place) {
+  return StepIf(IsOfAValue(place) &&
+                place.difference.reference->kind == ObservationKind::kMsrValue &&
+                place.difference.reference->selector == Index(Msr::IA32_MTRRCAP));
+}
+
+// XGETBV of more than XCR0 comes with XSAVEC, which the simulated processor has not: #GP(0).
+Explained IsXgetbvOfMore(const PlaceOfDifference& place) {
+  const auto& [reference, machine] = std::tie(place.difference.reference, place.difference.nested);
+  return StepIf(reference && machine && reference->kind == ObservationKind::kFault &&
+                reference->operation == machine->operation && reference->level == machine->level &&
+                machine->kind == ObservationKind::kReadValue &&
+                machine->selector == static_cast<uint64_t>(lhv::InstructionKind::kXgetbv) &&
+                machine->extra != 0);
+}
+
 // In the first word of a region.
 Explained IsRevision(const PlaceOfDifference& place) {
   if (!IsOfAValue(place)) return Explained::kNot;

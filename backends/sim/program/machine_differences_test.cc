@@ -152,6 +152,49 @@ TEST_F(MachineDifferencesTest, AnNmiIsADeviationOnlyWhereThereAreNmis) {
             Explained::kNot);
 }
 
+TEST_F(MachineDifferencesTest, SysenterCsOfBochsHas16Bits) {
+  const VmcsField field = VmcsField::kGuestIa32SysenterCs;
+  EXPECT_EQ(ExplainField(field, 0xFFFF'FFFF, 0xFFFF), Explained::kStep);
+  EXPECT_EQ(ExplainField(field, 0xFFFF'FFFF, 0xFFFE), Explained::kNot);
+}
+
+TEST_F(MachineDifferencesTest, XgetbvOfMoreThanXcr0NeedNotFault) {
+  const Observation fault{.kind = ObservationKind::kFault, .level = 2, .selector = 13, .extra = 1};
+  Observation read{.kind = ObservationKind::kReadValue,
+                   .level = 2,
+                   .selector = static_cast<uint64_t>(lhv::InstructionKind::kXgetbv),
+                   .value = 1,
+                   .extra = 1};
+  EXPECT_EQ(Explain(fault, read), Explained::kStep);
+  read.extra = 0;
+  EXPECT_EQ(Explain(fault, read), Explained::kNot);
+}
+
+TEST_F(MachineDifferencesTest, BochsDoesNotCheckRip) {
+  const Observation failure =
+      Field(VmcsField::kExitReason,
+            ExitReasonValue::EntryFailure(ExitReason::kVmEntryFailureInvalidGuestState).value);
+  const Observation fault{.kind = ObservationKind::kFault, .level = 2, .selector = 13, .extra = 1};
+  EXPECT_EQ(Explain(failure, fault), Explained::kNot);
+  L1({{.kind = OperationKind::kVmwrite,
+       .selector = Encoding(VmcsField::kGuestRip),
+       .value = uint64_t{1} << 63}});
+  EXPECT_EQ(Explain(failure, fault), Explained::kParting);
+}
+
+TEST_F(MachineDifferencesTest, BochsKeepsAnInterruptUntilIfIsSet) {
+  const auto reason = [](ExitReason exit) {
+    return Field(VmcsField::kExitReason, static_cast<uint64_t>(exit));
+  };
+  EXPECT_EQ(Explain(reason(ExitReason::kExternalInterrupt), reason(ExitReason::kHlt)),
+            Explained::kNot);
+  L1({{.kind = OperationKind::kSendInterrupt}});
+  EXPECT_EQ(Explain(reason(ExitReason::kExternalInterrupt), reason(ExitReason::kHlt)),
+            Explained::kParting);
+  EXPECT_EQ(Explain(reason(ExitReason::kHlt), reason(ExitReason::kExternalInterrupt)),
+            Explained::kNot);
+}
+
 TEST_F(MachineDifferencesTest, BochsGivesUpAtVmcallInRoot) {
   const Observation fails{.kind = ObservationKind::kVmfailValid,
                           .level = 1,
