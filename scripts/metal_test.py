@@ -1,10 +1,11 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: Apache-2.0
-"""Guest programs on Bochs, natively and under nvmx, on one CPU and on two; and what nvmx says on a
-machine without VMX."""
+"""Guest programs on Bochs, natively and under nvmx, on one CPU and on two; some that are made up,
+natively; and what nvmx says on a machine without VMX."""
 
 import concurrent.futures
 import os
+import re
 import subprocess
 import sys
 import unittest
@@ -14,6 +15,7 @@ ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 SUITES = ("nmi", "classics", "vmcs-shadowing")
 PROGRAMS = ("msr-lists/abort-load-of-fs-base", "msr-lists/long-lists-on-every-cpu",
             "vmx-instructions/operand-faults")
+GENERATED = 40
 
 
 def run(script, *arguments):
@@ -37,8 +39,20 @@ def setUpModule():
     for cpus in (2, 1):
         for mode in ("nested", "native"):
             Bochs.runs[mode, cpus] = pool.submit(run_programs, mode, cpus)
+    Generated.runs["native"] = pool.submit(run, "machines", "--generate", str(GENERATED), "--on",
+                                           "bochs-native")
     for mode in ("native", "nested"):
         Qemu.runs[mode] = pool.submit(run, "qemu", mode, "--suite", "nmi", "--timeout", "300")
+
+
+class Generated(unittest.TestCase):
+    runs = {}
+
+    def test_most_are_the_same_and_the_others_explained(self):
+        result = self.runs["native"].result()
+        self.assertEqual(result.returncode, 0)
+        same = re.search(r"^bochs-native: (\d+) same", result.stdout, re.MULTILINE)
+        self.assertGreater(int(same.group(1)), GENERATED // 2)
 
 
 class Bochs(unittest.TestCase):
