@@ -8,6 +8,7 @@
 #include <string>
 #include <vector>
 
+#include "lhv/l1_mode.h"
 #include "lhv/program.h"
 
 namespace nvmx::lhv {
@@ -45,6 +46,7 @@ struct CpuProgram {
 struct GuestProgram {
   std::string name;
   std::vector<CpuProgram> cpus;  // one for each CPU of the machine; an empty one rests
+  L1Mode l1_mode = L1Mode::k64Bit;
 };
 
 }  // namespace nvmx::lhv

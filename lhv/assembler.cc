@@ -21,10 +21,16 @@ struct Entry {
   uint32_t cpus = 1;
 };
 
+// What is the same for all CPUs.
+struct Common {
+  uint32_t cpu_count;
+  L1Mode mode;
+};
+
 void AssembleCode(SourceReader& reader, const YAML::Node& entry, MemoryBlocks& blocks,
-                  Labels& labels, uint32_t cpu_count, CpuProgram& program) {
-  OperationAssembler l1(reader, blocks, labels, 1, cpu_count);
-  OperationAssembler l2(reader, blocks, labels, 2, cpu_count);
+                  Labels& labels, const Common& common, CpuProgram& program) {
+  OperationAssembler l1(reader, blocks, labels, {1, common.cpu_count, common.mode});
+  OperationAssembler l2(reader, blocks, labels, {2, common.cpu_count, common.mode});
   l1.AppendList(entry["setup"], "setup");
   program.run_begin = l1.operations().size();
   if (!reader.failed()) l1.AppendList(entry["run"], "run");
@@ -36,13 +42,13 @@ void AssembleCode(SourceReader& reader, const YAML::Node& entry, MemoryBlocks& b
 }
 
 CpuProgram AssembleCpu(SourceReader& reader, const YAML::Node& entry, uint32_t cpu,
-                       uint32_t cpu_count) {
+                       const Common& common) {
   Labels labels;
   MemoryBlocks blocks(reader, entry["memory"], cpu, labels);
   CpuProgram program;
-  if (!reader.failed()) AssembleCode(reader, entry, blocks, labels, cpu_count, program);
+  if (!reader.failed()) AssembleCode(reader, entry, blocks, labels, common, program);
   labels.complete = true;
-  if (!reader.failed()) AssembleCode(reader, entry, blocks, labels, cpu_count, program);
+  if (!reader.failed()) AssembleCode(reader, entry, blocks, labels, common, program);
   if (!reader.failed()) program.expected = ReadExpected(reader, entry["expect"], labels);
   program.memory = blocks.Take();
   // If the run begins with a VM entry, it begins at the VM entry itself.
@@ -93,9 +99,19 @@ std::vector<Entry> ReadEntries(SourceReader& reader, const YAML::Node& cpus, uin
   return entries;
 }
 
+// The mode that the program says; nothing if it says none.
+std::optional<L1Mode> ReadMode(SourceReader& reader, const YAML::Node& program) {
+  if (!Has(program, "arch")) return std::nullopt;
+  const auto name = reader.Word(program["arch"], "arch");
+  if (!name) return std::nullopt;
+  const std::optional<L1Mode> mode = L1ModeOfArch(*name);
+  if (!mode) reader.FailUnknown(program["arch"], "arch", *name, {"x86_64", "i386"});
+  return mode;
+}
+
 std::optional<GuestProgram> AssembleProgram(SourceReader& reader, const YAML::Node& program,
-                                            uint32_t cpu_count) {
-  if (!reader.CheckMap(program, "a guest program", {"name", "cpus"})) return std::nullopt;
+                                            uint32_t cpu_count, L1Mode otherwise) {
+  if (!reader.CheckMap(program, "a guest program", {"name", "arch", "cpus"})) return std::nullopt;
   const auto name_node = reader.Required(program, "a guest program", "name");
   if (!name_node) return std::nullopt;
   const auto name = reader.Word(*name_node, "name");
@@ -104,10 +120,12 @@ std::optional<GuestProgram> AssembleProgram(SourceReader& reader, const YAML::No
   if (!cpus || !reader.CheckList(*cpus, "cpus")) return std::nullopt;
   GuestProgram assembled;
   assembled.name = *name;
+  assembled.l1_mode = ReadMode(reader, program).value_or(otherwise);
   for (const Entry& entry : ReadEntries(reader, *cpus, cpu_count)) {
     for (uint32_t i = 0; i < entry.cpus && !reader.failed(); ++i) {
       const auto cpu = static_cast<uint32_t>(assembled.cpus.size());
-      assembled.cpus.push_back(AssembleCpu(reader, entry.node, cpu, cpu_count));
+      assembled.cpus.push_back(
+          AssembleCpu(reader, entry.node, cpu, {cpu_count, assembled.l1_mode}));
     }
   }
   assembled.cpus.resize(cpu_count);
@@ -117,9 +135,9 @@ std::optional<GuestProgram> AssembleProgram(SourceReader& reader, const YAML::No
 }  // namespace
 
 absl::StatusOr<GuestProgram> Assemble(const std::string& file_name, const std::string& text,
-                                      uint32_t cpu_count) {
+                                      uint32_t cpu_count, L1Mode otherwise) {
   try {
-    return AssembleNode(file_name, YAML::Load(text), cpu_count);
+    return AssembleNode(file_name, YAML::Load(text), cpu_count, otherwise);
   } catch (const YAML::Exception& error) {
     SourceReader reader(file_name);
     reader.Fail(error.mark, absl::StrCat("this is not YAML: ", error.msg), "expected YAML 1.2");
@@ -128,9 +146,9 @@ absl::StatusOr<GuestProgram> Assemble(const std::string& file_name, const std::s
 }
 
 absl::StatusOr<GuestProgram> AssembleNode(const std::string& file_name, const YAML::Node& program,
-                                          uint32_t cpu_count) {
+                                          uint32_t cpu_count, L1Mode otherwise) {
   SourceReader reader(file_name);
-  std::optional<GuestProgram> assembled = AssembleProgram(reader, program, cpu_count);
+  std::optional<GuestProgram> assembled = AssembleProgram(reader, program, cpu_count, otherwise);
   if (reader.failed()) return reader.status();
   return *std::move(assembled);
 }

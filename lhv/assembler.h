@@ -16,14 +16,15 @@ class Node;
 
 namespace nvmx::lhv {
 
-// The program for a machine with cpu_count CPUs. Every error is InvalidArgument with the text
-// "file:line:column: what is wrong; what was expected".
+// The program for a machine with cpu_count CPUs, whose L1 runs in the mode `otherwise` if the
+// program says none. Every error is InvalidArgument with the text "file:line:column: what is wrong;
+// what was expected".
 absl::StatusOr<GuestProgram> Assemble(const std::string& file_name, const std::string& text,
-                                      uint32_t cpu_count);
+                                      uint32_t cpu_count, L1Mode otherwise = L1Mode::k64Bit);
 
 // The same for a program that is part of a larger document; file_name is for the error texts.
 absl::StatusOr<GuestProgram> AssembleNode(const std::string& file_name, const YAML::Node& program,
-                                          uint32_t cpu_count);
+                                          uint32_t cpu_count, L1Mode otherwise = L1Mode::k64Bit);
 
 }  // namespace nvmx::lhv
 

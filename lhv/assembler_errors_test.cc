@@ -156,13 +156,16 @@ INSTANTIATE_TEST_SUITE_P(
         Case{"Tab", "name: n\ncpus:\n\t- run\n",
              "f.yaml:3:2: this is not YAML: illegal block entry; expected YAML 1.2"},
         Case{"Empty", "",
-             "f.yaml:1:1: a guest program is nothing; expected a map with keys among name, cpus"},
+             "f.yaml:1:1: a guest program is nothing; expected a map with keys among name, arch, "
+             "cpus"},
         Case{"List", "- a\n",
-             "f.yaml:1:1: a guest program is a list; expected a map with keys among name, cpus"},
+             "f.yaml:1:1: a guest program is a list; expected a map with keys among name, arch, "
+             "cpus"},
         Case{"MisspeltKey", "name: n\ncpu:\n  - run\n",
              "f.yaml:2:1: unknown key \"cpu\" of a guest program; did you mean cpus?"},
         Case{"UnknownKey", "name: n\nbanana: 1\n",
-             "f.yaml:2:1: unknown key \"banana\" of a guest program; expected one of name, cpus"},
+             "f.yaml:2:1: unknown key \"banana\" of a guest program; expected one of name, arch, "
+             "cpus"},
         Case{"NoCpus", "name: n\n",
              "f.yaml:1:1: a guest program has no key cpus; expected cpus: ..."},
         Case{"NoName", "cpus: []\n",

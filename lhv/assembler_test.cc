@@ -361,6 +361,21 @@ TEST(Assembler, TheExampleOfTheReadmeIsAProgram) {
   EXPECT_THAT(Kinds(program.cpus[1].l2), ElementsAre(OperationKind::kNop, OperationKind::kVmcall));
 }
 
+TEST(Assembler, AProgramSaysWhichMachineItsL1IsFor) {
+  const std::string cpus =
+      "cpus:\n  - memory: {vmcs: {bytes: 4096}}\n    setup: [baseline_vmcs: vmcs]\n";
+  const auto mode = [&cpus](const std::string& arch, L1Mode otherwise) {
+    return Assemble("f.yaml", "name: test\n" + arch + cpus, 1, otherwise)->l1_mode;
+  };
+  EXPECT_EQ(mode("", L1Mode::k64Bit), L1Mode::k64Bit);
+  EXPECT_EQ(mode("", L1Mode::k32Bit), L1Mode::k32Bit);
+  EXPECT_EQ(mode("arch: i386\n", L1Mode::k64Bit), L1Mode::k32Bit);
+  EXPECT_EQ(mode("arch: x86_64\n", L1Mode::k32Bit), L1Mode::k64Bit);
+  EXPECT_EQ(
+      std::string(Assemble("f.yaml", "name: test\narch: i368\n" + cpus, 1).status().message()),
+      "f.yaml:2:7: unknown arch \"i368\"; expected one of x86_64, i386");
+}
+
 TEST(Assembler, TheViewIsOfTheWholeProgram) {
   const CpuProgram program = RunOf("      - nop\n      - vmlaunch\n");
   const CpuProgramView view = program.View();

@@ -107,6 +107,23 @@ constexpr VmcsValue kGuestState[] = {
     {VmcsField::kGuestIa32Efer, Efer::kLme | Efer::kLma},
 };
 
+// What is otherwise outside IA-32e mode.
+constexpr VmcsValue kGuestStateOf32Bits[] = {
+    {VmcsField::kGuestGdtrLimit, kTssSelector + 8 - 1},
+    {VmcsField::kGuestIdtrLimit, kVectorCount * 8 - 1},
+    {VmcsField::kGuestCsAccessRights, (kCodeRights & ~AccessRights::kL) | AccessRights::kDb},
+    {VmcsField::kGuestCr4, Cr4::kPse | Cr4::kVmxe},
+    {VmcsField::kGuestIa32Efer, 0},
+};
+
+uint64_t ValueIn(L1Mode mode, const VmcsValue& row) {
+  if (mode == L1Mode::k64Bit) return row.value;
+  for (const VmcsValue& other : kGuestStateOf32Bits) {
+    if (other.field == row.field) return other.value;
+  }
+  return row.value;
+}
+
 Operation VmwriteControl(VmcsField field, uint64_t wanted) {
   return {.kind = OperationKind::kVmwriteControl, .selector = Encoding(field), .value = wanted};
 }
@@ -122,19 +139,20 @@ std::vector<Operation> EnterVmx(AddressOperand region) {
           WithAddress(OperationKind::kVmxon, region)};
 }
 
-std::vector<Operation> BaselineVmcs(AddressOperand region, uint32_t cpu) {
+std::vector<Operation> BaselineVmcs(AddressOperand region, uint32_t cpu, L1Mode mode) {
+  const bool is_64_bit = mode == L1Mode::k64Bit;
   std::vector<Operation> operations = {
       WithAddress(OperationKind::kInitializeVmxRegion, region),
       WithAddress(OperationKind::kVmclear, region),
       WithAddress(OperationKind::kVmptrld, region),
       VmwriteControl(VmcsField::kPinBasedControls, PinBased::kNmiExiting | PinBased::kVirtualNmis),
       VmwriteControl(VmcsField::kPrimaryProcessorBasedControls, 0),
-      VmwriteControl(VmcsField::kVmExitControls, VmExit::kSaveDebugControls |
-                                                     VmExit::kHostAddressSpaceSize |
-                                                     VmExit::kSaveIa32Pat | VmExit::kLoadIa32Pat |
-                                                     VmExit::kSaveIa32Efer | VmExit::kLoadIa32Efer),
+      VmwriteControl(VmcsField::kVmExitControls,
+                     VmExit::kSaveDebugControls | (is_64_bit ? VmExit::kHostAddressSpaceSize : 0) |
+                         VmExit::kSaveIa32Pat | VmExit::kLoadIa32Pat | VmExit::kSaveIa32Efer |
+                         VmExit::kLoadIa32Efer),
       VmwriteControl(VmcsField::kVmEntryControls,
-                     VmEntry::kLoadDebugControls | VmEntry::kIa32eModeGuest |
+                     VmEntry::kLoadDebugControls | (is_64_bit ? VmEntry::kIa32eModeGuest : 0) |
                          VmEntry::kLoadIa32Pat | VmEntry::kLoadIa32Efer),
       {.kind = OperationKind::kVmwriteHostState},
   };
@@ -142,7 +160,7 @@ std::vector<Operation> BaselineVmcs(AddressOperand region, uint32_t cpu) {
     operations.push_back(Vmwrite(row.field, row.value, row.flags));
   }
   for (const VmcsValue& row : kGuestState) {
-    operations.push_back(Vmwrite(row.field, row.value, row.flags));
+    operations.push_back(Vmwrite(row.field, ValueIn(mode, row), row.flags));
     // Behind RSP.
     if (row.field == VmcsField::kGuestRsp) {
       operations.push_back(Vmwrite(VmcsField::kGuestRip, CodeOf(cpu, kL2CodeBase)));

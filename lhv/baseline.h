@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "core/vmx/vmcs_field.h"
+#include "lhv/l1_mode.h"
 #include "lhv/program.h"
 
 namespace nvmx::lhv {
@@ -22,9 +23,10 @@ struct AddressOperand {
 std::vector<Operation> EnterVmx(AddressOperand region);
 
 // Makes the region at the address the current VMCS and fills it so that VM entry succeeds: L2 is
-// the 64-bit code of the CPU, with the paging structures of L1, NMIs exit and are virtual, every
-// RDMSR and WRMSR of L2 exits. HOST_RIP is left to the VM entries.
-std::vector<Operation> BaselineVmcs(AddressOperand region, uint32_t cpu);
+// the code of the CPU, in the mode and with the paging structures of L1, NMIs exit and are virtual,
+// every RDMSR and WRMSR of L2 exits. HOST_RIP is left to the VM entries.
+std::vector<Operation> BaselineVmcs(AddressOperand region, uint32_t cpu,
+                                    L1Mode mode = L1Mode::k64Bit);
 
 // VMWRITE of `value` to `field`.
 Operation Vmwrite(VmcsField field, uint64_t value, uint16_t flags = 0);

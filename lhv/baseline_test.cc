@@ -92,6 +92,19 @@ TEST(Baseline, BothLevelsAre64Bit) {
   EXPECT_EQ(written.at(VmcsField::kGuestCr4).value, 0x2020u);
 }
 
+TEST(Baseline, OutsideIa32eModeBothLevelsHave32Bits) {
+  std::map<VmcsField, Operation> written;
+  for (const Operation& operation : BaselineVmcs(kRegion, 0, L1Mode::k32Bit)) {
+    written[static_cast<VmcsField>(operation.selector)] = operation;
+  }
+  EXPECT_FALSE(written.at(VmcsField::kVmExitControls).value & VmExit::kHostAddressSpaceSize);
+  EXPECT_FALSE(written.at(VmcsField::kVmEntryControls).value & VmEntry::kIa32eModeGuest);
+  EXPECT_EQ(written.at(VmcsField::kGuestIa32Efer).value, 0u);
+  EXPECT_EQ(written.at(VmcsField::kGuestCsAccessRights).value, 0xC09Bu);
+  EXPECT_EQ(written.at(VmcsField::kGuestCr4).value, 0x2010u);
+  EXPECT_EQ(written.at(VmcsField::kGuestIdtrLimit).value, 0x7FFu);
+}
+
 TEST(Baseline, L2BeginsAtItsFirstOperationWithThePagingStructuresOfL1) {
   const auto written = WrittenFields();
   EXPECT_EQ(written.at(VmcsField::kGuestRip).value, kL2CodeBase);

@@ -61,7 +61,9 @@ class ProgramReader {
     const uint64_t version = reader_.Take(1);
     cpu_count_ = static_cast<uint32_t>(reader_.Take(1));
     if (reader_.truncated()) return BinaryProgramError::kTruncated;
-    if (version != kBinaryVersion) return BinaryProgramError::kUnknownVersion;
+    if (version != kBinaryVersion && version != kBinaryVersionOf32Bits) {
+      return BinaryProgramError::kUnknownVersion;
+    }
     for (uint32_t cpu = 0; cpu < cpu_count_; ++cpu) {
       const BinaryProgramError error = ReadCpu(cpu);
       if (error != BinaryProgramError::kNone) return error;
@@ -165,6 +167,11 @@ BinaryProgramError ReadBinaryProgram(std::span<const std::byte> bytes,
 BinaryProgramError CheckBinaryProgram(std::span<const std::byte> bytes) {
   NullVisitor visitor;
   return ReadBinaryProgram(bytes, visitor);
+}
+
+L1Mode L1ModeOf(std::span<const std::byte> bytes) {
+  const auto version = std::to_integer<uint8_t>(bytes[sizeof kBinaryMagic]);
+  return version == kBinaryVersionOf32Bits ? L1Mode::k32Bit : L1Mode::k64Bit;
 }
 
 }  // namespace nvmx::lhv

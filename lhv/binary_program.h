@@ -3,9 +3,9 @@
 // Programs as bytes, for machines without a heap, generators and fuzzers. All numbers are
 // little-endian.
 //
-//   header     4 bytes "NVGP", 1 byte version, 1 byte number of CPUs
-//   each CPU   2 bytes each: operations of L1, of these the setup, operations of L2, runs of
-//   memory;
+//   header     4 bytes "NVGP", 1 byte version: 1, or 2 for an L1 outside IA-32e mode, 1 byte number
+//   of CPUs each CPU   2 bytes each: operations of L1, of these the setup, operations of L2, runs
+//   of memory;
 //              the operations of L1, those of L2, the runs
 //   operation  1 byte kind; 1 byte: Operation::flags in bits 3:0, and in bits 4 to 7 which of
 //              selector, value, extra and operand follow (the others are 0);
@@ -20,6 +20,7 @@
 #include <cstdint>
 #include <span>
 
+#include "lhv/l1_mode.h"
 #include "lhv/program.h"
 
 namespace nvmx::lhv {
@@ -40,6 +41,7 @@ const char* Name(BinaryProgramError error);
 
 inline constexpr char kBinaryMagic[4] = {'N', 'V', 'G', 'P'};
 inline constexpr uint8_t kBinaryVersion = 1;
+inline constexpr uint8_t kBinaryVersionOf32Bits = 2;
 inline constexpr size_t kBinaryHeaderBytes = sizeof(kBinaryMagic) + 2;
 // Where a program says which parts of an operation follow.
 inline constexpr uint8_t kBinaryFlags = 0x0F;
@@ -69,6 +71,9 @@ BinaryProgramError ReadBinaryProgram(std::span<const std::byte> bytes,
                                      BinaryProgramVisitor& visitor);
 
 BinaryProgramError CheckBinaryProgram(std::span<const std::byte> bytes);
+
+// The mode of L1 that the header of a program without errors says.
+L1Mode L1ModeOf(std::span<const std::byte> bytes);
 
 }  // namespace nvmx::lhv
 

@@ -98,7 +98,8 @@ std::optional<Interpreter::Place> Interpreter::PlaceOf(uint64_t rip) const {
     const uint64_t base = AddressOf({level, 0, 0});
     if (rip < base || rip - base >= kCodeBytesPerCpu) continue;
     const uint64_t offset = rip - base;
-    return Place{level, offset / kOperationBytes, offset % kOperationBytes / kInstructionBytes};
+    return Place{level, static_cast<size_t>(offset / kOperationBytes),
+                 static_cast<size_t>(offset % kOperationBytes / kInstructionBytes)};
   }
   return std::nullopt;
 }
@@ -131,7 +132,8 @@ Interpreter::Place Interpreter::Settled(Place place, uint64_t scratch) const {
     // Not from where a handler goes on after a fault.
     if (operation.kind == OperationKind::kRepeat && scratch == kScratchRepeats &&
         place.slot == 2 * InstructionCount(operation)) {
-      place = {place.level, place.operation - std::min(operation.value, place.operation), 0};
+      const auto back = static_cast<size_t>(operation.value);
+      place = {place.level, place.operation - std::min(back, place.operation), 0};
       continue;
     }
     if (place.slot >= 2 * InstructionCount(operation)) {
@@ -252,7 +254,7 @@ std::optional<Interpreter::Place> Interpreter::InterruptedPlace(uint32_t level, 
   if (!IsFetching(scratch) || operation >= Code(level).size() || HandlerAt(rip)) {
     return std::nullopt;
   }
-  return Place{level, operation, 0};
+  return Place{level, static_cast<size_t>(operation), 0};
 }
 
 Observation Interpreter::EventObservation(const Handler& handler, const EventFrame& frame,

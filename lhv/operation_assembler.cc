@@ -6,6 +6,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "lhv/layout.h"
+#include "lhv/narrowing.h"
 #include "lhv/operation_syntax.h"
 
 namespace nvmx::lhv {
@@ -27,8 +28,13 @@ std::vector<std::string> OperationNames() {
 }  // namespace
 
 OperationAssembler::OperationAssembler(SourceReader& reader, MemoryBlocks& blocks, Labels& labels,
-                                       uint32_t level, uint32_t cpu_count)
-    : reader_(reader), blocks_(blocks), labels_(labels), level_(level), cpu_count_(cpu_count) {}
+                                       const Target& target)
+    : reader_(reader),
+      blocks_(blocks),
+      labels_(labels),
+      level_(target.level),
+      cpu_count_(target.cpu_count),
+      mode_(target.mode) {}
 
 std::string OperationAssembler::Item::name() const { return syntax.name; }
 
@@ -81,8 +87,13 @@ void OperationAssembler::Append(const Item& item, const Operation& operation) {
   if (operation.kind == OperationKind::kVmwriteControl) {
     wanted_controls_[operation.selector] = operation.value;
   }
-  operations_.push_back(operation);
-  lines_.push_back(SourceReader::Line(item.at));
+  const std::vector<Operation> performed = mode_ == L1Mode::k64Bit
+                                               ? std::vector<Operation>{operation}
+                                               : Narrowed(operation, level_, blocks_.cpu());
+  for (const Operation& one : performed) {
+    operations_.push_back(one);
+    lines_.push_back(SourceReader::Line(item.at));
+  }
 }
 
 void OperationAssembler::AppendAll(const Item& item, const std::vector<Operation>& operations) {

@@ -10,6 +10,7 @@
 
 #include "core/vmx/vmcs_field.h"
 #include "lhv/baseline.h"
+#include "lhv/l1_mode.h"
 #include "lhv/labels.h"
 #include "lhv/memory_blocks.h"
 #include "lhv/program.h"
@@ -22,10 +23,15 @@ struct OperationSyntax;
 // Turns the lists of one level of one CPU (setup and run, or l2) into operations.
 class OperationAssembler {
  public:
-  // Level 1 or 2. The reader, which takes the errors, the blocks and the labels, which take those
-  // of this level, must outlive this object.
-  OperationAssembler(SourceReader& reader, MemoryBlocks& blocks, Labels& labels, uint32_t level,
-                     uint32_t cpu_count);
+  struct Target {
+    uint32_t level;  // 1 or 2
+    uint32_t cpu_count;
+    L1Mode mode;
+  };
+  // The reader, which takes the errors, the blocks and the labels, which take those of this level,
+  // must outlive this object.
+  OperationAssembler(SourceReader& reader, MemoryBlocks& blocks, Labels& labels,
+                     const Target& target);
 
   // Appends what the list stands for; an undefined or null node stands for nothing. `what` names
   // the list in errors.
@@ -47,6 +53,7 @@ class OperationAssembler {
   };
 
   void AppendItem(const YAML::Node& element);
+  // In the form of the target's mode.
   void Append(const Item& item, const Operation& operation);
   void AppendAll(const Item& item, const std::vector<Operation>& operations);
   bool CheckNoArgument(const Item& item);
@@ -120,6 +127,7 @@ class OperationAssembler {
   Labels& labels_;
   const uint32_t level_;
   const uint32_t cpu_count_;
+  const L1Mode mode_;
   std::vector<Operation> operations_;
   std::vector<int> lines_;
   std::vector<std::string> own_labels_;

@@ -73,7 +73,7 @@ void OperationAssembler::AppendEnterVmx(const Item& item) {
 
 void OperationAssembler::AppendBaselineVmcs(const Item& item) {
   const auto region = blocks_.Address(item.argument, item.name());
-  if (region) AppendAll(item, BaselineVmcs(*region, blocks_.cpu()));
+  if (region) AppendAll(item, BaselineVmcs(*region, blocks_.cpu(), mode_));
 }
 
 void OperationAssembler::AppendUseMsrList(const Item& item) {

@@ -212,8 +212,7 @@ constexpr size_t kGateBytes = 16;
 Instruction SetHandlerInstruction(const Operation& operation, uint32_t cpu, size_t number) {
   const auto vector = static_cast<uint8_t>(operation.selector);
   const uint64_t gate = ValueOn(cpu, operation) + vector * kGateBytes;
-  const uint64_t handlers = HandlersOf(cpu, FirstHandlerBase(operation.extra));
-  const uint64_t handler = HandlerAddress(handlers, vector);
+  const uint64_t handler = HandlerOf(operation, cpu);
   if (number == 0) {
     return {.kind = InstructionKind::kWriteMemory,
             .width = sizeof(uint64_t),
@@ -227,15 +226,18 @@ Instruction SetHandlerInstruction(const Operation& operation, uint32_t cpu, size
                     (handler >> 16 & 0xFFFF) << 48};
 }
 
+// Its counter has 8 bytes, of which it needs no more.
+constexpr uint8_t kCounterBytes = sizeof(uint32_t);
+
 // Counts up, or from the last time to 0.
 Instruction RepeatInstruction(const Operation& operation, uint32_t cpu, size_t number,
                               uint64_t scratch) {
   const uint64_t counter = PartOf(operation, Part::kExtra, cpu);
   if (number == 0) {
-    return {.kind = InstructionKind::kReadMemory, .width = sizeof(uint64_t), .first = counter};
+    return {.kind = InstructionKind::kReadMemory, .width = kCounterBytes, .first = counter};
   }
   return {.kind = InstructionKind::kWriteMemory,
-          .width = sizeof(uint64_t),
+          .width = kCounterBytes,
           .first = counter,
           .second = scratch};
 }
@@ -335,6 +337,11 @@ bool IsVmxInstruction(InstructionKind kind) {
 
 bool InstructionsAreIndependent(OperationKind kind) {
   return kind == OperationKind::kVmwriteHostState || kind == OperationKind::kObserveExit;
+}
+
+uint64_t HandlerOf(const Operation& operation, uint32_t cpu) {
+  const uint64_t handlers = HandlersOf(cpu, FirstHandlerBase(operation.extra));
+  return HandlerAddress(handlers, static_cast<uint8_t>(operation.selector));
 }
 
 uint64_t ValueOn(uint32_t cpu, const Operation& operation) {

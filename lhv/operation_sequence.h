@@ -47,6 +47,9 @@ bool IsVmxInstruction(InstructionKind kind);
 // True if the later instructions of the operation make sense after an earlier one failed.
 bool InstructionsAreIndependent(OperationKind kind);
 
+// kSetHandler: where the gate leads.
+uint64_t HandlerOf(const Operation& operation, uint32_t cpu);
+
 // The operand of `operation` that is an address or a value of a field: relocated to the window of
 // the CPU if it is an offset.
 uint64_t ValueOn(uint32_t cpu, const Operation& operation);

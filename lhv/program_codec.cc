@@ -44,7 +44,7 @@ class Encoder {
  public:
   std::vector<std::byte> Encode(const GuestProgram& program) {
     for (const char letter : kBinaryMagic) Put(static_cast<uint8_t>(letter), 1);
-    Put(kBinaryVersion, 1);
+    Put(program.l1_mode == L1Mode::k64Bit ? kBinaryVersion : kBinaryVersionOf32Bits, 1);
     Put(program.cpus.size(), 1);
     for (const CpuProgram& cpu : program.cpus) PutCpu(cpu);
     return std::move(bytes_);
@@ -123,7 +123,9 @@ absl::StatusOr<GuestProgram> DecodeProgram(std::span<const std::byte> bytes) {
   Decoder decoder;
   const BinaryProgramError error = ReadBinaryProgram(bytes, decoder);
   if (error != BinaryProgramError::kNone) return absl::InvalidArgumentError(Name(error));
-  return decoder.Take();
+  GuestProgram program = decoder.Take();
+  program.l1_mode = L1ModeOf(bytes);
+  return program;
 }
 
 }  // namespace nvmx::lhv

@@ -68,6 +68,17 @@ TEST(ProgramCodec, WhatIsDecodedRunsAsWhatWasEncoded) {
   }
 }
 
+TEST(ProgramCodec, TheModeOfL1IsKept) {
+  for (const L1Mode mode : {L1Mode::k64Bit, L1Mode::k32Bit}) {
+    GuestProgram program;
+    program.cpus.resize(1);
+    program.l1_mode = mode;
+    const std::vector<std::byte> bytes = EncodeProgram(program);
+    EXPECT_EQ(L1ModeOf(bytes), mode);
+    EXPECT_EQ(DecodeProgram(bytes)->l1_mode, mode);
+  }
+}
+
 TEST(ProgramCodec, LeavesZerosOut) {
   // Two of the four tables are full; the rest of the six pages is nearly empty.
   EXPECT_LT(EncodeProgram(Source()).size(), 10'000u);
@@ -102,7 +113,7 @@ TEST(ProgramCodec, TheHeaderIsChecked) {
   bytes[0] = std::byte{'M'};
   EXPECT_EQ(CheckBinaryProgram(bytes), BinaryProgramError::kNoMagic);
   bytes[0] = std::byte{'N'};
-  bytes[4] = std::byte{2};
+  bytes[4] = std::byte{3};
   EXPECT_EQ(CheckBinaryProgram(bytes), BinaryProgramError::kUnknownVersion);
   bytes[4] = std::byte{1};
   bytes[8] = std::byte{2};  // two operations of setup, of one

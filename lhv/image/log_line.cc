@@ -37,9 +37,9 @@ class LineWriter {
 }  // namespace
 
 const char* Name(ImageEnd end) {
-  constexpr const char* kNames[kImageEndCount] = {"complete",    "complete-in-l2", "lost",
-                                                  "step-limit",  "refused",        "fault",
-                                                  "interrupted", "resting",        "bad-program"};
+  constexpr const char* kNames[kImageEndCount] = {
+      "complete", "complete-in-l2", "lost",    "step-limit",  "refused",
+      "fault",    "interrupted",    "resting", "bad-program", "other-l1"};
   return kNames[static_cast<size_t>(end)];
 }
 

@@ -32,8 +32,9 @@ enum class ImageEnd : uint8_t {
   kInterrupted,   // L2's interpreter was left by a VM exit; detail: HOST_RIP
   kResting,       // nothing moves it
   kBadProgram,    // the bytes are not a program for these CPUs
+  kOtherL1,       // its L1 is for the other image; detail: how many bits that has
 };
-inline constexpr size_t kImageEndCount = static_cast<size_t>(ImageEnd::kBadProgram) + 1;
+inline constexpr size_t kImageEndCount = static_cast<size_t>(ImageEnd::kOtherL1) + 1;
 const char* Name(ImageEnd end);
 
 inline constexpr size_t kMostLineBytes = 160;
