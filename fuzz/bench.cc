@@ -122,7 +122,7 @@ Bench::Bench(const lhv::GuestProgram& setup)
 Bench::~Bench() = default;
 
 void Bench::RememberSetup() {
-  nested_cpu_->Reset();
+  nested_cpu_->Reset(lhv::L1Mode::k64Bit);
   for (Side* side : {native_.get(), nested_.get()}) {
     sim::WriteGuestTables(side->memory, 0);
     WriteMemory(*side, program_);

@@ -5,6 +5,7 @@
 #include <filesystem>
 #include <fstream>
 #include <iterator>
+#include <optional>
 #include <span>
 #include <system_error>
 
@@ -24,6 +25,9 @@
 ABSL_DECLARE_FLAG(std::string, variant);
 ABSL_FLAG(std::string, target, "",
           "the files are inputs of this fuzz target; scripts/fuzz --list names them");
+ABSL_FLAG(std::string, l1_arch, "x86_64",
+          "what L1 of guest programs that do not say it themselves is: x86_64, in 64-bit mode, or "
+          "i386, outside IA-32e mode");
 
 namespace nvmx::tools {
 namespace {
@@ -127,7 +131,12 @@ absl::StatusOr<lhv::GuestProgram> LoadProgramInput(const std::string& path, uint
   absl::StatusOr<std::string> text = ReadFile(path);
   if (!text.ok()) return text.status();
   if (IsBinaryProgram(*text)) return DecodeInput(path, fuzz::InputForm::kText);
-  return sim::LoadProgram(path, cpus);
+  const std::optional<lhv::L1Mode> mode = lhv::L1ModeOfArch(absl::GetFlag(FLAGS_l1_arch));
+  if (!mode) {
+    return absl::InvalidArgumentError(
+        absl::StrCat("--l1_arch takes x86_64 or i386, not \"", absl::GetFlag(FLAGS_l1_arch), "\""));
+  }
+  return sim::LoadProgram(path, cpus, *mode);
 }
 
 std::string InputText(const Input& input) {

@@ -32,7 +32,7 @@ const std::vector<Command>& Commands() {
        "Its CPUs take turns, instruction by instruction, and what L1 and L2 can observe is printed "
        "CPU by CPU.\n"
        "Exit status: 0 if all CPUs came to the end of their programs, 1 if not, 2 for bad input.",
-       {"machine", "processor", "cpus", "variant", "evict_translations", "target"},
+       {"machine", "processor", "cpus", "l1_arch", "variant", "evict_translations", "target"},
        RunProgram},
       {"compare",
        "PROGRAM...",
@@ -55,7 +55,7 @@ const std::vector<Command>& Commands() {
        "prints the result as a TAP stream.\n"
        "Exit status: 0 if nothing differs that is not declared, 1 if something does, 2 for bad "
        "input.",
-       {"processor", "cpus", "verbose", "target", "log", "log_of", "tap"},
+       {"processor", "cpus", "l1_arch", "verbose", "target", "log", "log_of", "tap"},
        RunCompare},
       {"experiments",
        "[DIRECTORY]",
@@ -75,7 +75,7 @@ const std::vector<Command>& Commands() {
        "Each PROGRAM is a file as lhv/README.md describes it, or a directory with such files. The "
        "pack is a boot module of the image in lhv/image.\n"
        "Exit status: 0 if it is written, 2 for bad input.",
-       {"output", "cpus"},
+       {"output", "cpus", "l1_arch"},
        RunPack},
       {"generate",
        "",

@@ -7,6 +7,7 @@
 
 #include "backends/sim/machine/paging_format.h"
 #include "core/x86/address.h"
+#include "lhv/tables_of_32_bits.h"
 
 namespace nvmx::sim {
 namespace {
@@ -69,7 +70,12 @@ void WritePagingStructures(Memory& memory, uint64_t pml4) {
 
 }  // namespace
 
-void WriteGuestTables(Memory& memory, uint32_t cpu) {
+void WriteGuestTables(Memory& memory, uint32_t cpu, lhv::L1Mode mode) {
+  if (mode == lhv::L1Mode::k32Bit) {
+    lhv::WriteTablesOf32Bits(
+        cpu, [&memory](uint64_t address, uint64_t value) { Write(memory, address, value); });
+    return;
+  }
   const uint64_t window = lhv::WindowOf(cpu);
   WriteIdt(memory, window + lhv::kL1IdtOffset, lhv::HandlersOf(cpu, lhv::kL1HandlerBase));
   WriteIdt(memory, window + lhv::kL2IdtOffset, lhv::HandlersOf(cpu, lhv::kL2HandlerBase));

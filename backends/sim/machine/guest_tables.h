@@ -5,6 +5,7 @@
 #include <cstdint>
 
 #include "backends/sim/machine/memory.h"
+#include "lhv/l1_mode.h"
 #include "lhv/layout.h"
 
 namespace nvmx::sim {
@@ -18,9 +19,10 @@ inline constexpr uint64_t kGuestTssLimit = 0x67;
 inline constexpr uint64_t kGuestRsp0Offset = lhv::kGdtOffset;
 
 // Fills the part of the CPU's window that is the machine's, at the places of lhv/layout.h: the IDTs
-// of L1 and L2, whose gates lead to the handlers; a GDT with flat 64-bit segments and a TSS; and
-// paging structures for 4-level paging that map everything a guest program names to itself.
-void WriteGuestTables(Memory& memory, uint32_t cpu);
+// of L1 and L2, whose gates lead to the handlers; a GDT with flat segments and a TSS; and paging
+// structures that map everything a guest program names to itself. The limits above are those of
+// 64-bit mode.
+void WriteGuestTables(Memory& memory, uint32_t cpu, lhv::L1Mode mode = lhv::L1Mode::k64Bit);
 
 }  // namespace nvmx::sim
 

@@ -10,18 +10,20 @@
 #include "core/x86/rflags.h"
 #include "core/x86/segment.h"
 #include "lhv/layout.h"
+#include "lhv/tables_of_32_bits.h"
 
 namespace nvmx::sim {
 namespace {
 
 constexpr uint64_t kData = 0xC093;    // writable, accessed, 32-bit, 4-KByte granularity
 constexpr uint64_t kCode64 = 0xA09B;  // readable, accessed, 64-bit, 4-KByte granularity
+constexpr uint64_t kCode32 = 0xC09B;  // readable, accessed, 32-bit, 4-KByte granularity
 constexpr uint64_t kBusyTss = 0x8B;
 constexpr uint64_t kFlatLimit = 0xFFFFFFFF;
 
 }  // namespace
 
-SwitchedRegisters InitialRegisters(uint32_t cpu) {
+SwitchedRegisters InitialRegisters(uint32_t cpu, lhv::L1Mode mode) {
   const uint64_t window = lhv::WindowOf(cpu);
   SwitchedRegisters r{};
   r.rip = lhv::CodeOf(cpu, lhv::kL1CodeBase);
@@ -43,11 +45,17 @@ SwitchedRegisters InitialRegisters(uint32_t cpu) {
   r.gdtr_limit = kGuestGdtLimit;
   r.idtr_base = window + lhv::kL1IdtOffset;
   r.idtr_limit = kGuestIdtLimit;
+  if (mode == lhv::L1Mode::k64Bit) return r;
+  r.cr4 = Cr4::kPse | Cr4::kVmxe;
+  r.efer = 0;
+  r.cs.access_rights = kCode32;
+  r.gdtr_limit = lhv::kGdtLimitOf32Bits;
+  r.idtr_limit = lhv::kIdtLimitOf32Bits;
   return r;
 }
 
-void WriteInitialGuestState(Processor& processor, uint32_t cpu) {
-  const SwitchedRegisters r = InitialRegisters(cpu);
+void WriteInitialGuestState(Processor& processor, uint32_t cpu, lhv::L1Mode mode) {
+  const SwitchedRegisters r = InitialRegisters(cpu, mode);
   for (const GuestSegment& row : kGuestSegments) {
     const SegmentState& segment = r.*row.member;
     processor.VmcsWrite(row.selector, segment.selector);

@@ -5,15 +5,17 @@
 #include <cstdint>
 
 #include "backends/sim/machine/processor.h"
+#include "lhv/l1_mode.h"
 
 namespace nvmx::sim {
 
-// The registers of L1's CPU as its loader leaves them: 64-bit mode, paging on, VMX allowed,
-// interrupts off, at the first operation of the program.
-SwitchedRegisters InitialRegisters(uint32_t cpu);
+// The registers of L1's CPU as its loader leaves them: in that mode, VMX allowed, interrupts off,
+// at the first operation of the program.
+SwitchedRegisters InitialRegisters(uint32_t cpu, lhv::L1Mode mode = lhv::L1Mode::k64Bit);
 
 // The same as the guest state of the VMCS that is current.
-void WriteInitialGuestState(Processor& processor, uint32_t cpu);
+void WriteInitialGuestState(Processor& processor, uint32_t cpu,
+                            lhv::L1Mode mode = lhv::L1Mode::k64Bit);
 
 }  // namespace nvmx::sim
 

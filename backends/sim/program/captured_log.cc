@@ -95,6 +95,7 @@ ProgramResult ResultFor(const ProgramResult& reference, const lhv::LoggedProgram
 std::string WhyNotBegun(const lhv::LoggedProgram& captured) {
   for (const lhv::LoggedCpu& cpu : captured.cpus) {
     if (cpu.end == ImageEnd::kBadProgram) return absl::StrCat("it needs ", cpu.detail, " CPUs");
+    if (cpu.end == ImageEnd::kOtherL1) return absl::StrCat("its L1 has ", cpu.detail, " bits");
   }
   return "";
 }

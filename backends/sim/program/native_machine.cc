@@ -9,12 +9,11 @@ namespace nvmx::sim {
 
 class NativeMachine::NativeCpu final : public ProgramCpu {
  public:
-  explicit NativeCpu(const Parts& parts) : ProgramCpu(parts), at_reset_(processor().state()) {
-    at_reset_.switched = InitialRegisters(index());
-  }
+  explicit NativeCpu(const Parts& parts) : ProgramCpu(parts), at_reset_(processor().state()) {}
 
-  void Reset() {
+  void Reset(lhv::L1Mode mode) {
     processor().state() = at_reset_;
+    processor().state().switched = InitialRegisters(index(), mode);
     processor().mmu().tlb().Clear();
     pending() = {};
   }
@@ -46,8 +45,8 @@ NativeMachine::~NativeMachine() = default;
 
 ProgramCpu& NativeMachine::cpu(uint32_t index) { return *cpus_[index]; }
 
-void NativeMachine::Reset() {
-  for (const std::unique_ptr<NativeCpu>& cpu : cpus_) cpu->Reset();
+void NativeMachine::Reset(lhv::L1Mode mode) {
+  for (const std::unique_ptr<NativeCpu>& cpu : cpus_) cpu->Reset(mode);
   watch_ = {};
   left_open_at_.clear();
 }

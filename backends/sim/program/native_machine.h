@@ -35,7 +35,7 @@ class NativeMachine final : public ProgramMachine {
   class NativeCpu;
 
   ProgramCpu& cpu(uint32_t index) override;
-  void Reset() override;
+  void Reset(lhv::L1Mode mode) override;
   bool Turn(uint32_t index) override;
   CpuEnd End(uint32_t index) override;
   void SaveStart() override;

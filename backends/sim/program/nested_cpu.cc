@@ -33,7 +33,7 @@ NestedCpu::NestedCpu(const Parts& parts, const L0Parts& l0)
   if (l0.has_fiber) fiber_ = std::make_unique<Fiber>();
 }
 
-void NestedCpu::Reset() {
+void NestedCpu::Reset(lhv::L1Mode mode) {
   pending() = {};
   waiting_ = false;
   defect_.clear();
@@ -46,9 +46,13 @@ void NestedCpu::Reset() {
   vcpu_state_ = {};
   InitializeVcpuState(vcpu_state_, OfferedCapabilities(processor().capabilities()));
   processor().MakeCurrent(VmcsRole::kVmcs01);
-  WriteInitialGuestState(processor(), index());
+  WriteInitialGuestState(processor(), index(), mode);
   if (!vcpu_.shadow_pages.pages.empty()) ActivateShadowVmcs();
   InitializeVmcs01Controls(vcpu_);
+  if (mode == lhv::L1Mode::k32Bit) {
+    const uint64_t controls = processor().VmcsRead(VmcsField::kVmEntryControls);
+    processor().VmcsWrite(VmcsField::kVmEntryControls, controls & ~VmEntry::kIa32eModeGuest);
+  }
   l0_memory_.ConfigureVmcs01(vcpu_);
   try {
     processor().EnterGuest();

@@ -52,7 +52,7 @@ class NestedCpu final : public ProgramCpu,
   void GiveShadowVmcs() { vcpu_.shadow_pages = l0_memory_.ShadowPagesOf(index()); }
 
   // L1's CPU as its loader leaves it, under a fresh L0.
-  void Reset();
+  void Reset(lhv::L1Mode mode);
 
   // A turn, or the rest of one. False if nothing moved.
   bool Run();

@@ -17,9 +17,9 @@ NestedMachine::NestedMachine(uint32_t cpus, const Variant& variant, const Capabi
   }
 }
 
-void NestedMachine::Reset() {
+void NestedMachine::Reset(lhv::L1Mode mode) {
   system_.emplace(cpu_count());
-  for (const std::unique_ptr<NestedCpu>& cpu : cpus_) cpu->Reset();
+  for (const std::unique_ptr<NestedCpu>& cpu : cpus_) cpu->Reset(mode);
 }
 
 bool NestedMachine::Turn(uint32_t index) {

@@ -26,15 +26,15 @@ class NestedMachine final : public ProgramMachine, private L0Bus {
   // after each run by default, and after one in `runs` otherwise.
   void CheckL0MemoryEvery(uint64_t runs) { runs_between_checks_ = runs; }
 
-  // From the next run on L1 has a shadow VMCS, if the processor can have one: its VMREAD and VMWRITE
-  // of what hypervisors touch with every exit do not exit.
+  // From the next run on L1 has a shadow VMCS, if the processor can have one: its VMREAD and
+  // VMWRITE of what hypervisors touch with every exit do not exit.
   void GiveShadowVmcs() {
     for (const std::unique_ptr<NestedCpu>& cpu : cpus_) cpu->GiveShadowVmcs();
   }
 
  private:
   ProgramCpu& cpu(uint32_t index) override { return *cpus_[index]; }
-  void Reset() override;
+  void Reset(lhv::L1Mode mode) override;
   bool Turn(uint32_t index) override;
   CpuEnd End(uint32_t index) override { return cpus_[index]->EndOfRun(); }
   void Report(ProgramResult& result) override;

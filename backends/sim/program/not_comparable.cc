@@ -12,6 +12,7 @@
 #include "core/vmx/vmcs_field.h"
 #include "core/vmx/vmcs_image.h"
 #include "core/x86/address.h"
+#include "core/x86/control_registers.h"
 #include "core/x86/msr.h"
 #include "core/x86/rflags.h"
 
@@ -71,10 +72,16 @@ const char* WhyNotComparable(const Operation& o) {
       return "what an MSR list of more entries than IA32_VMX_MISC recommends does is undefined";
     }
   }
-  if (IsWriteOf(o, VmcsField::kVmEntryControls) && (o.value & VmEntry::kIa32eModeGuest) == 0) {
-    return "L2 is not in 64-bit mode";
-  }
   return nullptr;
+}
+
+// Whether the program turns L2 into what the image's code is not for: anything but 64-bit mode, or
+// what has no paging.
+bool LeavesMode(const Operation& o, lhv::L1Mode mode) {
+  if (mode == lhv::L1Mode::k64Bit) {
+    return IsWriteOf(o, VmcsField::kVmEntryControls) && (o.value & VmEntry::kIa32eModeGuest) == 0;
+  }
+  return IsWriteOf(o, VmcsField::kGuestCr0) && (o.value & Cr0::kPe) == 0;
 }
 
 // A VMCS region that the program itself has given the revision identifier of the core.
@@ -109,6 +116,7 @@ std::string WhyNotComparable(const lhv::GuestProgram& program) {
     for (const auto* code : {&cpu.l1, &cpu.l2}) {
       for (const lhv::Operation& operation : *code) {
         if (const char* const reason = WhyNotComparable(operation)) return reason;
+        if (LeavesMode(operation, program.l1_mode)) return "L2 is not in the mode of the image";
       }
     }
   }

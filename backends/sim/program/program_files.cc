@@ -17,6 +17,15 @@ namespace {
 
 namespace fs = std::filesystem;
 
+bool SaysArch(const std::string& text) {
+  try {
+    const YAML::Node program = YAML::Load(text);
+    return program.IsMap() && program["arch"];
+  } catch (const YAML::Exception&) {
+    return false;
+  }
+}
+
 // What the entries ask for. Whatever is wrong with them is the assembler's to say.
 uint32_t CountCpus(const std::string& text) {
   uint64_t count = 0;
@@ -27,8 +36,7 @@ uint32_t CountCpus(const std::string& text) {
   } catch (const YAML::Exception&) {
     return 1;
   }
-  return static_cast<uint32_t>(
-      std::clamp<uint64_t>(count, 1, ProgramMachine::kMostCpus));
+  return static_cast<uint32_t>(std::clamp<uint64_t>(count, 1, ProgramMachine::kMostCpus));
 }
 
 }  // namespace
@@ -56,11 +64,16 @@ absl::StatusOr<std::vector<std::string>> ProgramFiles(const std::vector<std::str
   return files;
 }
 
-absl::StatusOr<lhv::GuestProgram> LoadProgram(const std::string& path, uint32_t cpus) {
+absl::StatusOr<lhv::GuestProgram> LoadProgram(const std::string& path, uint32_t cpus,
+                                              lhv::L1Mode otherwise) {
   std::ifstream file(path, std::ios::binary);
   if (!file) return absl::NotFoundError(absl::StrCat(path, ": cannot be read"));
   const std::string text{std::istreambuf_iterator<char>(file), std::istreambuf_iterator<char>()};
-  return lhv::Assemble(path, text, cpus == 0 ? CountCpus(text) : cpus);
+  absl::StatusOr<lhv::GuestProgram> program =
+      lhv::Assemble(path, text, cpus == 0 ? CountCpus(text) : cpus, otherwise);
+  if (!program.ok() || otherwise == lhv::L1Mode::k64Bit || SaysArch(text)) return program;
+  for (lhv::CpuProgram& cpu : program->cpus) cpu.expected.reset();
+  return program;
 }
 
 }  // namespace nvmx::sim

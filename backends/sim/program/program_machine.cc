@@ -47,11 +47,11 @@ void ProgramMachine::LoadBehindSetup(const lhv::GuestProgram& program) {
 void ProgramMachine::LoadFromReset(const lhv::GuestProgram& program) {
   memory_.Clear();
   for (uint32_t index = 0; index < cpu_count_; ++index) {
-    WriteGuestTables(memory_, index);
+    WriteGuestTables(memory_, index, program.l1_mode);
     cpu(index).Load(program.cpus[index]);
   }
   WriteBlocks(program, 0);
-  Reset();
+  Reset(program.l1_mode);
   // Each setup runs alone.
   for (uint32_t index = 0; index < cpu_count_; ++index) {
     while (!cpu(index).IsBehindSetup() && cpu(index).steps() < step_limit_ && Turn(index)) {

@@ -43,8 +43,8 @@ class ProgramMachine : protected ProgramBus {
   Memory& memory() { return memory_; }
 
   virtual ProgramCpu& cpu(uint32_t index) = 0;
-  // Puts the CPUs into the state in which the loader of the guest program leaves them.
-  virtual void Reset() = 0;
+  // Puts the CPUs into the state in which the loader of a guest program for that mode leaves them.
+  virtual void Reset(lhv::L1Mode mode) = 0;
   // Gives the CPU its turn. False if it did not move.
   virtual bool Turn(uint32_t index) = 0;
   // How a CPU stands that cannot move.

@@ -73,6 +73,18 @@ TEST_P(SuitesTest, LooksTheSameWithAShadowVmcs) {
   EXPECT_FALSE(comparison.IsDefect()) << DifferenceText(*program, comparison);
 }
 
+// Whatever becomes of it there: a program for 64-bit mode is another one outside IA-32e mode.
+TEST_P(SuitesTest, LooksTheSameWithAnL1Of32Bits) {
+  const absl::StatusOr<lhv::GuestProgram> program = LoadProgram(GetParam(), 0, lhv::L1Mode::k32Bit);
+  ASSERT_TRUE(program.ok()) << program.status();
+  static auto& comparers = *new std::map<size_t, std::unique_ptr<Comparer>>;
+  std::unique_ptr<Comparer>& comparer = comparers[program->cpus.size()];
+  if (!comparer) comparer = std::make_unique<Comparer>(static_cast<uint32_t>(program->cpus.size()));
+  Comparison comparison;
+  comparer->Compare(*program, comparison);
+  EXPECT_FALSE(comparison.IsDefect()) << DifferenceText(*program, comparison);
+}
+
 // Were there no files, nothing would be tested.
 TEST(SuitesDirectoryTest, IsThere) { EXPECT_GE(AllFiles().size(), 30u); }
 
