@@ -78,8 +78,8 @@ bool CodeSlots::AddCode(uint64_t base, std::span<const Operation> code) {
 }
 
 bool CodeSlots::Add(uint64_t slot) {
-  const uint64_t stub = parts_.stubs + kCommonBytes + count_ * kStubBytes;
-  if (stub + kStubBytes > parts_.stubs + parts_.stub_bytes) return false;
+  const uint64_t stub = FirstStub() + count_ * StubBytes();
+  if (stub + StubBytes() > parts_.stubs + parts_.stub_bytes) return false;
   ++count_;
   WriteStub(stub, slot);
   WriteJump(slot, stub);
@@ -88,26 +88,42 @@ bool CodeSlots::Add(uint64_t slot) {
 
 void CodeSlots::Clear() {
   for (size_t number = 0; number < count_; ++number) {
-    const uint64_t stub = parts_.stubs + kCommonBytes + number * kStubBytes;
+    const uint64_t stub = FirstStub() + number * StubBytes();
     FillWithRest(*SlotOfStub(stub), kInstructionBytes);
   }
   count_ = 0;
 }
 
 std::optional<uint64_t> CodeSlots::SlotOfStub(uint64_t address) const {
-  const uint64_t first = parts_.stubs + kCommonBytes;
-  if (address < first || address >= first + count_ * kStubBytes) return std::nullopt;
-  const uint64_t stub = address - (address - first) % kStubBytes;
+  const uint64_t first = FirstStub();
+  if (address < first || address >= first + count_ * StubBytes()) return std::nullopt;
+  const uint64_t stub = address - (address - first) % StubBytes();
   uint32_t slot;
-  std::memcpy(&slot, At(stub + kSlotInStub), sizeof slot);
+  std::memcpy(&slot, At(stub + (Is64Bit() ? kSlotInStub : StubCodeI386::kSlot)), sizeof slot);
   return slot;
 }
 
 bool CodeSlots::IsInCommonCode(uint64_t address) const {
-  return address >= parts_.stubs && address < parts_.stubs + kCommonBytes;
+  return address >= parts_.stubs && address < FirstStub();
 }
 
-bool CodeSlots::IsOutside64BitMode(uint64_t rip) const {
+bool CodeSlots::IsOnWayOut(uint64_t address) const {
+  return !Is64Bit() && IsInCommonCode(address) &&
+         address >= parts_.stubs + StubCodeI386::kLeaveWithInterrupts;
+}
+
+CodeSlots::Ways CodeSlots::WaysOfI386() const {
+  return {.from_guest_program = parts_.stubs + StubCodeI386::kFromGuestProgram,
+          .from_interpreter = parts_.stubs + StubCodeI386::kFromInterpreter,
+          .with_interrupts = parts_.stubs + StubCodeI386::kLeaveWithInterrupts,
+          .without_interrupts = parts_.stubs + StubCodeI386::kLeaveWithoutInterrupts};
+}
+
+bool CodeSlots::IsOutsideMode(uint64_t rip) const {
+  if (!Is64Bit()) {
+    return SlotOfStub(rip).has_value() &&
+           (rip - FirstStub()) % StubBytes() == StubCodeI386::kVmcall;
+  }
   return rip == parts_.stubs + sizeof kStoreR15 + sizeof(uint32_t) + kVmcallInIt;
 }
 
@@ -131,6 +147,12 @@ CodeSlots::Bytes CodeSlots::PrependCli(uint64_t slot) {
 }
 
 void CodeSlots::WriteCommonCode() {
+  if (!Is64Bit()) {
+    StubCodeI386(parts_.memory, parts_.area)
+        .WriteCommonCode(parts_.stubs, parts_.entry_from_guest_program,
+                         parts_.entry_from_interpreter);
+    return;
+  }
   uint64_t at = parts_.stubs;
   std::memcpy(At(at), kStoreR15, sizeof kStoreR15);
   Put32(at + sizeof kStoreR15, parts_.area + NVMX_AREA_R15);
@@ -145,6 +167,7 @@ void CodeSlots::WriteCommonCode() {
 }
 
 void CodeSlots::WriteStub(uint64_t stub, uint64_t slot) {
+  if (!Is64Bit()) return StubCodeI386(parts_.memory, parts_.area).WriteStub(stub, slot);
   std::memcpy(At(stub), kStoreR14, sizeof kStoreR14);
   Put32(stub + sizeof kStoreR14, parts_.area + NVMX_AREA_R14);
   std::memcpy(At(stub + kSlotInStub - sizeof kLoadR14), kLoadR14, sizeof kLoadR14);

@@ -12,6 +12,8 @@
 #include <optional>
 #include <span>
 
+#include "lhv/image/stub_code_i386.h"
+#include "lhv/l1_mode.h"
 #include "lhv/layout.h"
 #include "lhv/program.h"
 
@@ -19,6 +21,7 @@ namespace nvmx::lhv {
 
 class CodeSlots {
  public:
+  // Of 64-bit mode; stub_code_i386.h has those of i386.
   static constexpr size_t kStubBytes = 24;
   // Before the stubs of a CPU, what they share: it finds the CpuArea. Outside 64-bit mode it is
   // VMCALL.
@@ -32,6 +35,10 @@ class CodeSlots {
     uint64_t stubs;
     size_t stub_bytes;
     uint64_t area;
+    L1Mode mode = L1Mode::k64Bit;
+    // i386: where the ways in lead to.
+    uint64_t entry_from_guest_program = 0;
+    uint64_t entry_from_interpreter = 0;
   };
   explicit CodeSlots(const Parts& parts);
 
@@ -46,9 +53,17 @@ class CodeSlots {
   std::optional<uint64_t> SlotOfStub(uint64_t address) const;
   // True for an address in the code that all stubs share.
   bool IsInCommonCode(uint64_t address) const;
-  // True if VMCALL there says that a stub was come to outside 64-bit mode, where the interpreter
-  // cannot run.
-  bool IsOutside64BitMode(uint64_t rip) const;
+  // True for what i386 has there on the way out to a slot.
+  bool IsOnWayOut(uint64_t address) const;
+  // i386: values of CpuArea::entry and CpuArea::leave_by.
+  struct Ways {
+    uint64_t from_guest_program, from_interpreter;
+    uint64_t with_interrupts, without_interrupts;
+  };
+  Ways WaysOfI386() const;
+  // True if VMCALL there says that a stub was come to by code of another width, where the
+  // interpreter cannot run.
+  bool IsOutsideMode(uint64_t rip) const;
 
   using Bytes = std::array<uint8_t, kInstructionBytes>;
   // Gives what was there.
@@ -58,7 +73,16 @@ class CodeSlots {
   Bytes PrependCli(uint64_t slot);
 
  private:
-  uint8_t* At(uint64_t address) const { return parts_.memory + address; }
+  bool Is64Bit() const { return parts_.mode == L1Mode::k64Bit; }
+  size_t StubBytes() const { return Is64Bit() ? kStubBytes : StubCodeI386::kStubBytes; }
+  uint64_t FirstStub() const {
+    return parts_.stubs + (Is64Bit() ? kCommonBytes : StubCodeI386::kCommonBytes);
+  }
+  // Address 0 may be a null pointer, to which nothing may be added.
+  uint8_t* At(uint64_t address) const {
+    return reinterpret_cast<uint8_t*>(reinterpret_cast<uintptr_t>(parts_.memory) +
+                                      static_cast<uintptr_t>(address));
+  }
   void FillWithRest(uint64_t first, uint64_t bytes);
   bool AddCode(uint64_t base, std::span<const Operation> code);
   bool Add(uint64_t slot);

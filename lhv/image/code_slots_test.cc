@@ -90,8 +90,8 @@ TEST_F(CodeSlotsTest, OutsideOf64BitModeTheCommonCodeIsVmcall) {
   EXPECT_EQ(Get<uint16_t>(kStubs + 8), 0xBF49);
   constexpr uint64_t kVmcall = kStubs + 14;
   EXPECT_EQ(Get<uint32_t>(kVmcall) & 0xFFFFFF, 0xC1010Fu);
-  EXPECT_TRUE(slots.IsOutside64BitMode(kVmcall));
-  EXPECT_FALSE(slots.IsOutside64BitMode(kStubs));
+  EXPECT_TRUE(slots.IsOutsideMode(kVmcall));
+  EXPECT_FALSE(slots.IsOutsideMode(kStubs));
   // MOV R15D, imm32; JMP [R15 + disp32].
   EXPECT_EQ(Get<uint16_t>(kStubs + 18), 0xBF41);
   EXPECT_EQ(Get<uint32_t>(kStubs + 20), kArea);

@@ -19,6 +19,8 @@
 #define NVMX_AREA_SCRATCH 208
 #define NVMX_AREA_ABORTED 240
 #define NVMX_AREA_FAULT 248
+#define NVMX_AREA_FROM_GUEST_PROGRAM 288
+#define NVMX_AREA_FROM_INTERPRETER 296
 #define NVMX_AREA_FLAGS_STACK_TOP 1024
 
 #ifndef __ASSEMBLER__
@@ -30,7 +32,8 @@
 namespace nvmx::lhv {
 
 struct CpuArea {
-  // The registers of the guest program, by number; R14 and R15 are not kept.
+  // The registers of the guest program, by number; R14 and R15 are not kept. i386 keeps the first
+  // eight, but EBP elsewhere, and each in the low half of its place, like all that follows.
   std::array<uint64_t, 16> registers;
   uint64_t rip;
   uint64_t rflags;
@@ -44,6 +47,7 @@ struct CpuArea {
   uint64_t leave_by;
   // The handler of an event that came while the interpreter ran, or 0.
   uint64_t deferred;
+  // i386: the first is EBP.
   uint64_t saved_r14, saved_r15;
   // Where RunProtected() returns to.
   uint64_t main_rsp;
@@ -52,7 +56,9 @@ struct CpuArea {
   uint64_t aborted;
   // Of a fault in the interpreter: the address of the handler, the first four words of the frame.
   std::array<uint64_t, 5> fault;
-  std::array<uint64_t, 92> flags_stack;
+  // i386: values of `entry`, each CPU's own.
+  uint64_t from_guest_program, from_interpreter;
+  std::array<uint64_t, 90> flags_stack;
 };
 static_assert(offsetof(CpuArea, rip) == NVMX_AREA_RIP);
 static_assert(offsetof(CpuArea, rflags) == NVMX_AREA_RFLAGS);
@@ -67,6 +73,8 @@ static_assert(offsetof(CpuArea, main_rsp) == NVMX_AREA_MAIN_RSP);
 static_assert(offsetof(CpuArea, scratch) == NVMX_AREA_SCRATCH);
 static_assert(offsetof(CpuArea, aborted) == NVMX_AREA_ABORTED);
 static_assert(offsetof(CpuArea, fault) == NVMX_AREA_FAULT);
+static_assert(offsetof(CpuArea, from_guest_program) == NVMX_AREA_FROM_GUEST_PROGRAM);
+static_assert(offsetof(CpuArea, from_interpreter) == NVMX_AREA_FROM_INTERPRETER);
 static_assert(offsetof(CpuArea, flags_stack) < NVMX_AREA_FLAGS_STACK_TOP);
 static_assert(sizeof(CpuArea) >= NVMX_AREA_FLAGS_STACK_TOP);
 
@@ -74,13 +82,13 @@ extern "C" {
 // Leads to the guest program at area->target with its registers, and returns when control comes
 // back through a stub: area->rip then says to which slot.
 void EnterGuestProgram(CpuArea* area);
-// Values of area->leave_by.
+// Values of area->leave_by; on i386 CodeSlots has them.
 void LeaveWithoutInterrupts();
 void LeaveWithInterrupts();
 // The bounds of the code that leads there.
 void LeaveBegin();
 void LeaveEnd();
-// Values of area->entry.
+// Values of area->entry; on i386 CodeSlots has what leads there.
 void EntryFromGuestProgram();
 void EntryFromInterpreter();
 // Calls function(argument). 0 if it returned; 1 if a VM exit came out of the interpreter; 2 if the

@@ -10,7 +10,10 @@ namespace nvmx::lhv {
 
 template <typename T>
 T& Memory(uint64_t address) {
-  return *reinterpret_cast<T*>(address);
+  return *reinterpret_cast<T*>(static_cast<uintptr_t>(address));
+}
+inline void* PointerTo(uint64_t address) {
+  return reinterpret_cast<void*>(static_cast<uintptr_t>(address));
 }
 
 inline uint16_t ReadCs() {
@@ -23,26 +26,26 @@ inline uint16_t ReadSs() {
   asm volatile("mov %%ss, %0" : "=r"(value));
   return value;
 }
-inline void WriteCr8(uint64_t value) { asm volatile("mov %0, %%cr8" ::"r"(value) : "memory"); }
 
-// VMREAD of a field of the current VMCS, which there must be.
-inline uint64_t Vmread(uint64_t field) {
-  uint64_t value;
+// VMREAD of a field of the current VMCS, which there must be; the low half of a 64-bit field, where
+// registers have 32 bits.
+inline uint64_t Vmread(uintptr_t field) {
+  uintptr_t value;
   asm volatile("vmread %1, %0" : "=r"(value) : "r"(field) : "cc");
   return value;
 }
-inline void Vmwrite(uint64_t field, uint64_t value) {
+inline void Vmwrite(uintptr_t field, uintptr_t value) {
   asm volatile("vmwrite %1, %0" ::"r"(field), "r"(value) : "cc");
 }
-// Eight bytes at an offset in FS or GS.
-inline uint64_t ReadFs(uint64_t offset) {
-  uint64_t value;
-  asm volatile("movq %%fs:(%1), %0" : "=r"(value) : "r"(offset) : "memory");
+// A word at an offset in FS or GS.
+inline uintptr_t ReadFs(uintptr_t offset) {
+  uintptr_t value;
+  asm volatile("mov %%fs:(%1), %0" : "=r"(value) : "r"(offset) : "memory");
   return value;
 }
-inline uint64_t ReadGs(uint64_t offset) {
-  uint64_t value;
-  asm volatile("movq %%gs:(%1), %0" : "=r"(value) : "r"(offset) : "memory");
+inline uintptr_t ReadGs(uintptr_t offset) {
+  uintptr_t value;
+  asm volatile("mov %%gs:(%1), %0" : "=r"(value) : "r"(offset) : "memory");
   return value;
 }
 // INVEPT and INVVPID of all contexts. SDM Vol. 3C, 31.3 "VMX Instructions".
@@ -50,7 +53,7 @@ inline void InvalidateAllTranslations() {
   struct {
     uint64_t low, high;
   } constexpr kEveryContext{0, 0};
-  constexpr uint64_t kAllContexts = 2;
+  constexpr uintptr_t kAllContexts = 2;
   asm volatile("invvpid %0, %1" ::"m"(kEveryContext), "r"(kAllContexts) : "cc", "memory");
   asm volatile("invept %0, %1" ::"m"(kEveryContext), "r"(kAllContexts) : "cc", "memory");
 }

@@ -79,7 +79,7 @@ void ImageMain(BootInformation& information) {
   const BootModule& module = information.modules[0];
   const size_t bytes = module.end - module.begin;
   if (bytes > sizeof pack) Stop("the boot module is too large");
-  std::memcpy(pack, reinterpret_cast<const void*>(uintptr_t{module.begin}), bytes);
+  std::memcpy(pack, reinterpret_cast<const void*>(static_cast<uintptr_t>(module.begin)), bytes);
   const Options options = ReadOptions(information.command_line.view());
   // NMIs that come when no program runs any more are nobody's.
   SetTrapHandler(kNmi, [](TrapFrame&) {});

@@ -22,17 +22,22 @@ constexpr GeneralRegister kRsp = GeneralRegister::kRsp;
 
 constexpr uint8_t kOperandSize = 0x66;
 constexpr uint8_t kRepeat = 0xF3;
+constexpr uint8_t kRexW = 0x48;
 constexpr uint64_t kLow32 = 0xFFFF'FFFF;
 
 bool IsInvalidation(Kind kind) {
   return kind == Kind::kInvept || kind == Kind::kInvvpid || kind == Kind::kInvpcid;
+}
+uint8_t OverrideOf(SegmentRegister segment) {
+  constexpr uint8_t kOverrides[] = {0x26, 0x2E, 0x36, 0x3E, 0x64, 0x65};
+  return kOverrides[static_cast<size_t>(segment) % std::size(kOverrides)];
 }
 bool HasPointerInMemory(Kind kind) {
   return kind == Kind::kVmxon || kind == Kind::kVmclear || kind == Kind::kVmptrld;
 }
 
 // Instructions that are their opcode and nothing else, with the register that each part of the
-// abstract instruction goes to.
+// abstract instruction goes to. REX prefixes are those of 64-bit mode.
 struct PlainEncoding {
   Kind kind;
   std::initializer_list<uint8_t> opcode;
@@ -68,7 +73,7 @@ constexpr PlainEncoding kPlain[] = {
     {Kind::kGetsec, {0x0F, 0x37}},
     {Kind::kRsm, {0x0F, 0xAA}},
     {Kind::kPopf, {0x9D}},
-    {Kind::kIret, {0x48, 0xCF}},
+    {Kind::kIret, {kRexW, 0xCF}},
     // POPFQ; RET.
     {Kind::kHandlerReturn, {0x9D, 0xC3}},
     // Through RAX.
@@ -77,13 +82,13 @@ constexpr PlainEncoding kPlain[] = {
     {Kind::kDivideByZero, {0xF7, 0xF3}},
     {Kind::kMovSs, {0x8E, 0xD3}},
     {Kind::kLmsw, {0x0F, 0x01, 0xF3}},
-    {Kind::kSmsw, {0x48, 0x0F, 0x01, 0xE3}, ResultPlace::kRegister},
+    {Kind::kSmsw, {kRexW, 0x0F, 0x01, 0xE3}, ResultPlace::kRegister},
     {Kind::kSldt, {0x0F, 0x00, 0xC3}, ResultPlace::kRegister},
     {Kind::kStr, {0x0F, 0x00, 0xCB}, ResultPlace::kRegister},
     {Kind::kLldt, {0x0F, 0x00, 0xD3}},
     {Kind::kLtr, {0x0F, 0x00, 0xDB}},
-    {Kind::kRdrand, {0x48, 0x0F, 0xC7, 0xF3}, ResultPlace::kRegister},
-    {Kind::kRdseed, {0x48, 0x0F, 0xC7, 0xFB}, ResultPlace::kRegister},
+    {Kind::kRdrand, {kRexW, 0x0F, 0xC7, 0xF3}, ResultPlace::kRegister},
+    {Kind::kRdseed, {kRexW, 0x0F, 0xC7, 0xFB}, ResultPlace::kRegister},
 };
 
 // Instructions with an operand that Instruction::operand describes. `extension` is the part of the
@@ -114,7 +119,7 @@ constexpr OperandEncoding kWithOperand[] = {
 class Encoder {
  public:
   Encoder(const Instruction& instruction, const EncodingContext& context)
-      : instruction_(instruction), context_(context) {
+      : instruction_(instruction), context_(context), is_64_bit_(context.mode == L1Mode::k64Bit) {
     encoded_.result_register = kRbx;
   }
 
@@ -134,6 +139,7 @@ class Encoder {
   }
 
   void Load(GeneralRegister name, uint64_t value) {
+    if (!is_64_bit_ && value > kLow32) Refuse(EncodingRefusal::kOutOfReach);
     const auto number = static_cast<unsigned>(name);
     encoded_.loaded = static_cast<uint16_t>(encoded_.loaded | 1u << number);
     encoded_.registers[number] = value;
@@ -148,8 +154,9 @@ class Encoder {
 
   // What the stack must hold, and RSP be, for the instructions that pop.
   void Push(uint64_t above, std::initializer_list<uint64_t> words) {
-    const uint64_t rsp = above - words.size() * sizeof(uint64_t);
+    const uint64_t rsp = above - words.size() * WordBytes(context_.mode);
     Store(rsp, words);
+    encoded_.word_bytes = WordBytes(context_.mode);
     Load(kRsp, rsp);
   }
 
@@ -164,9 +171,13 @@ class Encoder {
   // A displacement alone, or relative to RIP if that is shorter. A VM exit tells of both the same.
   // SDM Vol. 3C, 28.2.1 "Basic VM-Exit Information", exit qualification.
   void AppendDisplacement(unsigned reg, const Operand& operand);
+  // The prefixes that say which segment counts, and how wide the address is.
+  void AppendAddressPrefixes(const Operand& operand);
+  bool IsTaken(GeneralRegister name) const;
 
   const Instruction& instruction_;
   const EncodingContext& context_;
+  const bool is_64_bit_;
   EncodedInstruction encoded_;
   MachineCode code_;
 };
@@ -239,7 +250,8 @@ void Encoder::LoadOperands() {
       encoded_.has_code = context_.rip != i.first;
       if (!encoded_.has_code) break;
       Load(kRax, i.first);
-      Load(GeneralRegister::kR11, context_.rip + kInstructionBytes);
+      // JMP R11 is INC ECX; JMP EBX there.
+      Load(is_64_bit_ ? GeneralRegister::kR11 : kRbx, context_.rip + kInstructionBytes);
       break;
     default:
       LoadStack();
@@ -257,14 +269,19 @@ void Encoder::LoadStack() {
       Push(c.rsp, {instruction_.first});
       break;
     case Kind::kIret:
-      if (instruction_.first != 0) {
+      if (instruction_.first != 0 && is_64_bit_) {
         Push(c.rsp, {instruction_.first, c.cs, c.rflags, c.rsp, c.ss});
+      } else if (instruction_.first != 0) {
+        Push(c.rsp, {instruction_.first, c.cs, c.rflags});
       } else {
         Load(kRsp, c.frame_address);
       }
       break;
     case Kind::kHandlerReturn:
-      Push(c.frame[kStackPointer], {c.frame[kRflags], c.frame[kRip]});
+      // Without a stack pointer in it the stack goes on behind the frame.
+      Push(is_64_bit_ ? c.frame[kStackPointer]
+                      : c.frame_address + FrameWords(c.mode) * WordBytes(c.mode),
+           {c.frame[kRflags], c.frame[kRip]});
       break;
     default:
       break;
@@ -274,7 +291,9 @@ void Encoder::LoadStack() {
 bool Encoder::EncodePlain() {
   for (const PlainEncoding& row : kPlain) {
     if (row.kind != instruction_.kind) continue;
-    for (const uint8_t byte : row.opcode) code_.Append(byte);
+    for (const uint8_t byte : row.opcode) {
+      if (is_64_bit_ || byte != kRexW) code_.Append(byte);
+    }
     encoded_.result = row.result;
     return true;
   }
@@ -294,6 +313,7 @@ bool Encoder::EncodeNumbered() {
       const bool is_cr =
           instruction_.kind == Kind::kMovToCr || instruction_.kind == Kind::kMovFromCr;
       const bool to = instruction_.kind == Kind::kMovToCr || instruction_.kind == Kind::kMovToDr;
+      if (number >= 8 && !is_64_bit_) return false;
       if (number >= 8) code_.Append(kRexR);
       code_.Append(0x0F);
       code_.Append(static_cast<uint8_t>(0x20 + (to ? 2 : 0) + (is_cr ? 0 : 1)));
@@ -314,11 +334,13 @@ bool Encoder::EncodeNumbered() {
       return number == 1 || number == 2 || number == 4;
     }
     case Kind::kReadMemory:
+      if (number > WordBytes(context_.mode)) return false;
       code_.AppendLoad(number, rsi);
       encoded_.result = ResultPlace::kRegister;
       encoded_.result_register = kRax;
       return true;
     case Kind::kWriteMemory:
+      if (number > WordBytes(context_.mode)) return false;
       code_.AppendStore(number, rsi);
       return true;
     case Kind::kSendIpi:
@@ -374,7 +396,7 @@ bool Encoder::EncodeWithOperand() {
       return true;
     }
     if (!of_field) return false;
-    if (operand.general_register >= kFirstTakenRegister) Refuse(EncodingRefusal::kTakenRegister);
+    if (IsTaken(operand.general_register)) Refuse(EncodingRefusal::kTakenRegister);
     // One register cannot hold both.
     const GeneralRegister selector = operand.general_register == kRax ? kRcx : kRax;
     Load(selector, i.first);
@@ -400,15 +422,9 @@ constexpr uint64_t kNegativeDisplacement = ~uint64_t{0x1F};
 constexpr uint64_t kSmallIndex = 2;
 
 void Encoder::EncodeMemory(const OperandEncoding& row, const Operand& operand) {
-  constexpr uint8_t kAddressSize = 0x67;
-  constexpr uint8_t kFsOverride = 0x64;
-  constexpr uint8_t kGsOverride = 0x65;
   constexpr unsigned kScale4 = 2;
   constexpr unsigned kScale8 = 3;
-  // Of these two the base counts; the padding may leave no room for them.
-  if (operand.segment == SegmentRegister::kFs) code_.Append(kFsOverride);
-  if (operand.segment == SegmentRegister::kGs) code_.Append(kGsOverride);
-  if (operand.has_32_bit_address) code_.Append(kAddressSize);
+  AppendAddressPrefixes(operand);
   if (row.prefix != 0) code_.Append(row.prefix);
   for (const uint8_t byte : row.opcode) code_.Append(byte);
   const auto reg =
@@ -449,9 +465,30 @@ void Encoder::EncodeMemory(const OperandEncoding& row, const Operand& operand) {
   const bool stores_limit = row.kind == Kind::kSgdt || row.kind == Kind::kSidt;
   encoded_.result_segment = operand.segment;
   encoded_.result_address = operand.offset + (stores_limit ? sizeof(uint16_t) : 0);
+  if (!is_64_bit_ && row.kind != Kind::kVmptrst) encoded_.result_mask = kLow32;
+}
+
+// In 64-bit mode only FS and GS are chosen by a prefix. The padding may leave no room for one.
+void Encoder::AppendAddressPrefixes(const Operand& operand) {
+  constexpr uint8_t kAddressSize = 0x67;
+  const bool chooses = operand.segment == SegmentRegister::kFs ||
+                       operand.segment == SegmentRegister::kGs ||
+                       (!is_64_bit_ && (operand.segment != SegmentRegister::kDs ||
+                                        operand.shape == Operand::Shape::kRspDisplacement));
+  if (chooses) code_.Append(OverrideOf(operand.segment));
+  if (is_64_bit_ && operand.has_32_bit_address) code_.Append(kAddressSize);
+}
+
+bool Encoder::IsTaken(GeneralRegister name) const {
+  if (is_64_bit_) return name >= kFirstTakenRegister;
+  return name == kTakenRegisterOf32Bits || name >= GeneralRegister::kR8;
 }
 
 void Encoder::AppendDisplacement(unsigned reg, const Operand& operand) {
+  if (!is_64_bit_) {
+    code_.AppendDisplacementOf32Bits(reg, operand.offset);
+    return;
+  }
   constexpr size_t kAbsoluteBytes = 6;
   const bool zero_extends = operand.has_32_bit_address;
   const bool is_absolute = zero_extends || IsSignExtended32(operand.offset);
@@ -465,11 +502,8 @@ void Encoder::AppendDisplacement(unsigned reg, const Operand& operand) {
 }
 
 // A segment override, once more for each byte. In 64-bit mode those of ES, CS, SS and DS do
-// nothing. SDM Vol. 1, 3.4.2.1 "Segment Registers in 64-Bit Mode".
-uint8_t Encoder::PaddingPrefix() const {
-  constexpr uint8_t kOverrides[] = {0x26, 0x2E, 0x36, 0x3E, 0x64, 0x65};
-  return kOverrides[static_cast<size_t>(instruction_.operand.segment) % std::size(kOverrides)];
-}
+// nothing, and otherwise that of DS. SDM Vol. 1, 3.4.2.1 "Segment Registers in 64-Bit Mode".
+uint8_t Encoder::PaddingPrefix() const { return OverrideOf(instruction_.operand.segment); }
 
 }  // namespace
 

@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// The instructions of guest programs as machine code of a real CPU in 64-bit mode.
-// SDM Vol. 2A, chapter 2 "Instruction Format"; the opcodes are those of Vol. 2 and Vol. 3C, ch. 31.
+// The instructions of guest programs as machine code of a real CPU in 64-bit mode, or in protected
+// mode with segments of 32 bits. SDM Vol. 2A, chapter 2 "Instruction Format"; the opcodes are those
+// of Vol. 2 and Vol. 3C, ch. 31.
 #ifndef NVMX_LHV_IMAGE_INSTRUCTION_ENCODING_H_
 #define NVMX_LHV_IMAGE_INSTRUCTION_ENCODING_H_
 
@@ -12,6 +13,7 @@
 #include "core/x86/general_register.h"
 #include "core/x86/segment.h"
 #include "lhv/guest_cpu.h"
+#include "lhv/image/image_mode.h"
 #include "lhv/layout.h"
 
 namespace nvmx::lhv {
@@ -20,9 +22,12 @@ namespace nvmx::lhv {
 // way into it: no operand can be there.
 inline constexpr GeneralRegister kScratchGeneralRegister = GeneralRegister::kR12;
 inline constexpr GeneralRegister kFirstTakenRegister = GeneralRegister::kR14;
+// The same outside IA-32e mode, where the scratch register is one in memory.
+inline constexpr GeneralRegister kTakenRegisterOf32Bits = GeneralRegister::kRbp;
 
 // The state that the encoding of an instruction depends on.
 struct EncodingContext {
+  L1Mode mode = L1Mode::k64Bit;
   uint64_t rip = 0;
   uint64_t rsp = 0;
   uint64_t rflags = 0;
@@ -31,7 +36,7 @@ struct EncodingContext {
   // The address of the interrupt-command register of the local APIC, low half.
   uint64_t interrupt_command = 0;
   // Of kHandlerReturn and kIret from a handler: where the event's frame begins, above an error
-  // code, and what it holds: RIP, CS, RFLAGS, RSP, SS.
+  // code, and what it holds: RIP, CS, RFLAGS, and in 64-bit mode RSP, SS.
   uint64_t frame_address = 0;
   std::array<uint64_t, 5> frame = {};
 };
@@ -39,7 +44,7 @@ struct EncodingContext {
 enum class EncodingRefusal : uint8_t {
   kNone,
   kTooLong,        // no encoding of kInstructionBytes bytes or fewer
-  kOutOfReach,     // the address has no displacement of 32 bits
+  kOutOfReach,     // the address has no displacement of 32 bits, or no register holds an operand
   kTakenRegister,  // an operand in a register that the image needs
   kUnknown,        // a kind of instruction, or a number of a register, that there is not
 };
@@ -51,7 +56,7 @@ enum class ResultPlace : uint8_t {
   kEdxEax,     // the low halves of the two
   kEaxAndEbx,  // EAX in bits 31:0, EBX in 63:32
   kRegister,
-  kMemory,  // eight bytes
+  kMemory,  // eight bytes, of which result_mask are it
 };
 
 struct EncodedInstruction {
@@ -62,9 +67,10 @@ struct EncodedInstruction {
   // Bit n: general register n must hold registers[n] when the instruction begins. RSP included.
   uint16_t loaded = 0;
   std::array<uint64_t, kGeneralRegisterCount> registers = {};
-  // What must lie in memory, at a linear address: the first `word_count` words.
+  // What must lie in memory, at a linear address: the first `word_count` words, of so many bytes.
   uint64_t words_address = 0;
   size_t word_count = 0;
+  size_t word_bytes = sizeof(uint64_t);
   std::array<uint64_t, 5> words = {};
 
   ResultPlace result = ResultPlace::kNone;

@@ -24,10 +24,10 @@ class LocalApic {
   static constexpr uint32_t kNobody = 0xFE;
 
   static uint32_t Read(uint64_t offset) {
-    return *reinterpret_cast<volatile uint32_t*>(kBase + offset);
+    return *reinterpret_cast<volatile uint32_t*>(static_cast<uintptr_t>(kBase + offset));
   }
   static void Write(uint64_t offset, uint32_t value) {
-    *reinterpret_cast<volatile uint32_t*>(kBase + offset) = value;
+    *reinterpret_cast<volatile uint32_t*>(static_cast<uintptr_t>(kBase + offset)) = value;
   }
 
   // Whether it takes a value.
@@ -56,6 +56,8 @@ class LocalApic {
     }
     return false;
   }
+  // What CR8 is in 64-bit mode.
+  static void LetAllIn() { Write(kTaskPriority, 0); }
   static void EndInterrupt() { Write(kEndOfInterrupt, 0); }
 };
 

@@ -81,6 +81,11 @@ class MachineCode {
     Append32(displacement);
   }
 
+  // [displacement], outside 64-bit mode.
+  void AppendDisplacementOf32Bits(unsigned reg, uint64_t displacement) {
+    AppendRipRelative(reg, displacement);
+  }
+
   // [RIP + displacement]
   void AppendRipRelative(unsigned reg, uint64_t displacement) {
     constexpr unsigned kRip = 5;

@@ -69,8 +69,10 @@ struct RunEnd {
 
 alignas(kPageSize) CpuArea areas[kMostImageCpus];
 alignas(kPageSize) uint8_t stubs[kMostImageCpus][kStubAreaBytes];
-// What is mapped of the fourth GByte.
+// What is mapped of the fourth GByte, as 4-level paging needs it, and how WriteMachineTables() is
+// told.
 alignas(kPageSize) uint64_t beyond[kPageSize / sizeof(uint64_t)];
+uint64_t beyond_entry = 0;
 CpuProgramStorage programs[kMostImageCpus];
 BufferedLog logs[kMostImageCpus];
 RunEnd ends[kMostImageCpus];
@@ -108,9 +110,12 @@ void RestartWatchdog() {
 CodeSlots SlotsOf(uint32_t cpu) {
   return CodeSlots({.cpu = cpu,
                     .memory = nullptr,
-                    .stubs = reinterpret_cast<uint64_t>(stubs[cpu]),
+                    .stubs = reinterpret_cast<uintptr_t>(stubs[cpu]),
                     .stub_bytes = kStubAreaBytes,
-                    .area = reinterpret_cast<uint64_t>(&areas[cpu])});
+                    .area = reinterpret_cast<uintptr_t>(&areas[cpu]),
+                    .mode = kImageMode,
+                    .entry_from_guest_program = reinterpret_cast<uintptr_t>(&EntryFromGuestProgram),
+                    .entry_from_interpreter = reinterpret_cast<uintptr_t>(&EntryFromInterpreter)});
 }
 
 // Puts a program into `programs` and the windows.
@@ -120,8 +125,8 @@ class Loader final : public BinaryProgramVisitor {
     cpu_ = cpu;
     programs[cpu].l1_count = programs[cpu].l2_count = 0;
     programs[cpu].run_begin = run_begin;
-    std::memset(reinterpret_cast<void*>(WindowOf(cpu)), 0, kWindowBytes);
-    WriteMachineTables(nullptr, cpu, reinterpret_cast<uint64_t>(beyond));
+    std::memset(PointerTo(WindowOf(cpu)), 0, kWindowBytes);
+    WriteMachineTables(nullptr, cpu, beyond_entry, kImageMode);
   }
   void OnOperation(uint32_t level, const Operation& operation) override {
     CpuProgramStorage& program = programs[cpu_];
@@ -132,7 +137,7 @@ class Loader final : public BinaryProgramVisitor {
     }
   }
   void OnMemory(uint64_t offset, std::span<const std::byte> bytes) override {
-    std::memcpy(reinterpret_cast<void*>(WindowOf(cpu_) + offset), bytes.data(), bytes.size());
+    std::memcpy(PointerTo(WindowOf(cpu_) + offset), bytes.data(), bytes.size());
   }
 
  private:
@@ -309,6 +314,11 @@ void RunProgram(std::span<const std::byte> bytes) {
     ends[0] = {ImageEnd::kBadProgram, cpus, {}};
     return WriteEnd(0);
   }
+  if (L1ModeOf(bytes) != kImageMode) {
+    constexpr uint64_t kBitsOfOther = kImageIs64Bit ? 32 : 64;
+    ends[0] = {ImageEnd::kOtherL1, kBitsOfOther, {}};
+    return WriteEnd(0);
+  }
   ReadBinaryProgram(bytes, loader);
   program_cpus = cpus;
   shared.nmis_under_way = 0;
@@ -324,16 +334,23 @@ void RunProgram(std::span<const std::byte> bytes) {
 }  // namespace
 
 void PrepareMachine(uint32_t cpus) {
-  // The APICs alone: present, writable, uncacheable, accessed, dirty, a page of 2 MBytes.
+  // The APICs alone: present, writable, uncacheable, accessed, dirty, a page of 2 MBytes, or the
+  // one of 4 MBytes that both are in.
   constexpr uint64_t kApicPage = 0x80 | 0x60 | 0x18 | 3;
   constexpr unsigned kLargePageShift = 21;
   for (const uint64_t page : {LocalApic::kBase, Watchdog::kIoApic}) {
     beyond[(page >> kLargePageShift) % std::size(beyond)] = page | kApicPage;
   }
+  constexpr uint64_t kBothApics = LocalApic::kBase & ~uint64_t{0x3F'FFFF};
+  static_assert(kBothApics == (Watchdog::kIoApic & ~uint64_t{0x3F'FFFF}));
+  beyond_entry = kImageIs64Bit ? reinterpret_cast<uintptr_t>(beyond) : kBothApics | kApicPage;
   machine_cpus = cpus;
   for (uint32_t cpu = 0; cpu < cpus; ++cpu) {
     apic_ids[cpu] = metal::CpuAt(cpu).apic_id;
     SlotsOf(cpu).FillAll();
+    const CodeSlots::Ways ways = SlotsOf(cpu).WaysOfI386();
+    areas[cpu].from_guest_program = ways.from_guest_program;
+    areas[cpu].from_interpreter = ways.from_interpreter;
   }
   shared.apic_ids = std::span(apic_ids).first(cpus);
   LocalApic::Enable();

@@ -4,13 +4,16 @@
 #include <cstring>
 
 #include "core/x86/address.h"
+#include "lhv/tables_of_32_bits.h"
 
 namespace nvmx::lhv {
 namespace {
 
 template <typename T>
 void Put(uint8_t* memory, uint64_t address, T value) {
-  std::memcpy(memory + address, &value, sizeof value);
+  // Address 0 may be a null pointer, to which nothing may be added.
+  const uintptr_t at = reinterpret_cast<uintptr_t>(memory) + static_cast<uintptr_t>(address);
+  std::memcpy(reinterpret_cast<void*>(at), &value, sizeof value);
 }
 
 // A 64-bit interrupt gate for CPL 0, without an IST. SDM Vol. 3A, 7.14.1 "64-Bit Mode IDT".
@@ -40,7 +43,17 @@ void WriteGdt(uint8_t* memory, uint64_t gdt, uint64_t tss) {
 
 }  // namespace
 
-void WriteMachineTables(uint8_t* memory, uint32_t cpu, uint64_t beyond) {
+void WriteMachineTables(uint8_t* memory, uint32_t cpu, uint64_t beyond, L1Mode mode) {
+  if (mode == L1Mode::k32Bit) {
+    WriteTablesOf32Bits(
+        cpu, [memory](uint64_t address, uint64_t value) { Put<uint64_t>(memory, address, value); });
+    constexpr uint64_t kPageShift = 22;
+    const uint64_t entry = (beyond >> kPageShift) * sizeof(uint32_t);
+    if (beyond != 0) {
+      Put(memory, WindowOf(cpu) + kPageTableOffset + entry, static_cast<uint32_t>(beyond));
+    }
+    return;
+  }
   constexpr uint64_t kRsp0Offset = 4;
   constexpr uint64_t kIoMapBaseOffset = 0x66;
   constexpr uint64_t kTable = 0x23;             // present, writable, accessed

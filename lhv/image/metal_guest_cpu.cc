@@ -18,7 +18,8 @@ using Kind = InstructionKind;
 constexpr size_t kRsp = static_cast<size_t>(GeneralRegister::kRsp);
 constexpr size_t kScratch = static_cast<size_t>(kScratchGeneralRegister);
 constexpr auto kNmiVector = static_cast<uint8_t>(Vector::kNmi);
-constexpr size_t kFrameWords = 5;  // RIP, CS, RFLAGS, RSP, SS
+using Word = uintptr_t;
+constexpr size_t kFrameWords = FrameWords(kImageMode);
 
 constexpr uint64_t kCodeOfL1[] = {kL1CodeBase, kMostCpusOfLayout* kCodeBytesPerCpu};
 
@@ -34,7 +35,7 @@ bool IsL2Handler(uint64_t rip) {
 uint8_t VectorAt(uint64_t rip) { return static_cast<uint8_t>(rip / kHandlerBytes % kVectorCount); }
 bool IsVmEntry(Kind kind) { return kind == Kind::kVmlaunch || kind == Kind::kVmresume; }
 
-uint64_t AddressOf(void (*function)()) { return reinterpret_cast<uint64_t>(function); }
+uint64_t AddressOf(void (*function)()) { return reinterpret_cast<uintptr_t>(function); }
 
 }  // namespace
 
@@ -57,18 +58,23 @@ void MetalGuestCpu::Jump(uint64_t rip) { area_.rip = rip; }
 
 uint64_t MetalGuestCpu::FrameAddress() const {
   const uint64_t rsp = area_.registers[kRsp];
-  return rsp % 16 == 0 ? rsp + sizeof(uint64_t) : rsp;
+  if (kImageIs64Bit) return rsp % 16 == 0 ? rsp + sizeof(uint64_t) : rsp;
+  // Behind EIP is the selector of CS, and behind an error code is EIP, which is no selector.
+  const bool has_error_code = Memory<Word>(rsp + sizeof(Word)) > 0xFFFF;
+  return has_error_code ? rsp + sizeof(Word) : rsp;
 }
 
 EventFrame MetalGuestCpu::TopFrame(uint8_t vector) const {
   const uint64_t address = FrameAddress();
-  EventFrame frame{.vector = vector, .rip = Memory<uint64_t>(address)};
+  EventFrame frame{.vector = vector, .rip = Memory<Word>(address)};
   frame.has_error_code = address != area_.registers[kRsp];
   if (frame.has_error_code) frame.error_code = Memory<uint32_t>(area_.registers[kRsp]);
   return frame;
 }
 
-void MetalGuestCpu::SetResumeRip(uint64_t rip) { Memory<uint64_t>(FrameAddress()) = rip; }
+void MetalGuestCpu::SetResumeRip(uint64_t rip) {
+  Memory<Word>(FrameAddress()) = static_cast<Word>(rip);
+}
 
 uint64_t MetalGuestCpu::ScratchRegister() const { return area_.registers[kScratch]; }
 void MetalGuestCpu::SetScratchRegister(uint64_t value) { area_.registers[kScratch] = value; }
@@ -76,7 +82,8 @@ void MetalGuestCpu::SetScratchRegister(uint64_t value) { area_.registers[kScratc
 bool MetalGuestCpu::IsAtHandler() const { return area_.rip >= kL1HandlerBase; }
 
 EncodingContext MetalGuestCpu::Context() const {
-  EncodingContext context{.rip = area_.rip,
+  EncodingContext context{.mode = kImageMode,
+                          .rip = area_.rip,
                           .rsp = area_.registers[kRsp],
                           .rflags = area_.rflags,
                           .cs = ReadCs(),
@@ -85,21 +92,35 @@ EncodingContext MetalGuestCpu::Context() const {
   if (IsAtHandler()) {
     context.frame_address = FrameAddress();
     for (size_t i = 0; i < kFrameWords; ++i) {
-      context.frame[i] = Memory<uint64_t>(context.frame_address + i * sizeof(uint64_t));
+      context.frame[i] = Memory<Word>(context.frame_address + i * sizeof(Word));
     }
   }
   return context;
 }
 
+#ifdef __x86_64__
+uint64_t MetalGuestCpu::WayOut(bool with_interrupts) const {
+  return AddressOf(with_interrupts ? &LeaveWithInterrupts : &LeaveWithoutInterrupts);
+}
+constexpr uint8_t kMovSs[] = {0x41, 0x8E, 0xD5};  // MOV SS, R13D
+constexpr auto kRegisterOfMovSs = static_cast<size_t>(GeneralRegister::kR13);
+#else
+uint64_t MetalGuestCpu::WayOut(bool with_interrupts) const {
+  const CodeSlots::Ways ways = slots_.WaysOfI386();
+  return with_interrupts ? ways.with_interrupts : ways.without_interrupts;
+}
+constexpr uint8_t kMovSs[] = {0x8E, 0xD5};  // MOV SS, EBP
+constexpr auto kRegisterOfMovSs = static_cast<size_t>(GeneralRegister::kRbp);
+#endif
+
 void MetalGuestCpu::Enter(uint64_t slot) {
   constexpr uint8_t kSti = 0xFB;
-  constexpr uint8_t kMovSs[] = {0x41, 0x8E, 0xD5};  // MOV SS, R13D
   const bool interrupts = (area_.rflags & Rflags::kIf) != 0;
   const uint64_t rflags = area_.rflags;
   // A trap of the image's own code would be nobody's.
   area_.rflags &= ~(Rflags::kIf | Rflags::kTf);
   area_.target = slot;
-  area_.leave_by = AddressOf(interrupts ? &LeaveWithInterrupts : &LeaveWithoutInterrupts);
+  area_.leave_by = WayOut(interrupts);
   uint64_t before = 0;
   if (shadow_ != Shadow::kNone) {
     // The instruction that holds events back is executed again, right before the next one.
@@ -107,11 +128,11 @@ void MetalGuestCpu::Enter(uint64_t slot) {
     if (shadow_ == Shadow::kSti) {
       area_.target = slot - 1;
       Memory<uint8_t>(area_.target) = kSti;
-      area_.leave_by = AddressOf(&LeaveWithoutInterrupts);
+      area_.leave_by = WayOut(false);
     } else {
       area_.target = slot - sizeof kMovSs;
       for (size_t i = 0; i < sizeof kMovSs; ++i) Memory<uint8_t>(area_.target + i) = kMovSs[i];
-      area_.registers[static_cast<size_t>(GeneralRegister::kR13)] = ReadSs();
+      area_.registers[kRegisterOfMovSs] = ReadSs();
     }
   }
   area_.aborted = 0;
@@ -131,6 +152,8 @@ void MetalGuestCpu::RepairFrame(uint64_t left_for) {
   const uint64_t saved = TopFrame(0).rip;
   if (const std::optional<uint64_t> slot = slots_.SlotOfStub(saved)) {
     SetResumeRip(*slot);
+  } else if (slots_.IsOnWayOut(saved)) {
+    SetResumeRip(left_for);
   } else if (slots_.IsInCommonCode(saved)) {
     SetResumeRip(area_.saved_r14);
   } else if (saved >= AddressOf(&LeaveBegin) && saved < AddressOf(&LeaveEnd)) {
@@ -176,16 +199,16 @@ MetalGuestCpu::Shadow MetalGuestCpu::ShadowOfEntry() const {
 }
 
 void MetalGuestCpu::DeliverDeferred() {
-  constexpr uint64_t kAlignment = 16;
+  constexpr uint64_t kAlignment = kImageIs64Bit ? 16 : 1;
   const uint64_t handler = area_.deferred;
   area_.deferred = 0;
   const uint64_t rsp = area_.registers[kRsp];
-  const uint64_t frame[kFrameWords] = {area_.rip, ReadCs(), area_.rflags, rsp, ReadSs()};
-  const uint64_t top = rsp - rsp % kAlignment;
+  const uint64_t frame[] = {area_.rip, ReadCs(), area_.rflags, rsp, ReadSs()};
+  const uint64_t first = rsp - rsp % kAlignment - kFrameWords * sizeof(Word);
   for (size_t i = 0; i < kFrameWords; ++i) {
-    Memory<uint64_t>(top - sizeof frame + i * sizeof(uint64_t)) = frame[i];
+    Memory<Word>(first + i * sizeof(Word)) = static_cast<Word>(frame[i]);
   }
-  area_.registers[kRsp] = top - sizeof frame;
+  area_.registers[kRsp] = first;
   area_.rip = handler;
   area_.rflags &= ~(Rflags::kIf | Rflags::kTf | Rflags::kNt | Rflags::kRf);
   EndInterrupt();
@@ -237,7 +260,12 @@ InstructionEnd MetalGuestCpu::Execute(const Instruction& instruction) {
     return kDiverted;
   }
   for (size_t i = 0; i < encoded.word_count; ++i) {
-    Memory<uint64_t>(encoded.words_address + i * sizeof(uint64_t)) = encoded.words[i];
+    const uint64_t address = encoded.words_address + i * encoded.word_bytes;
+    if (encoded.word_bytes == sizeof(uint64_t)) {
+      Memory<uint64_t>(address) = encoded.words[i];
+    } else {
+      Memory<uint32_t>(address) = static_cast<uint32_t>(encoded.words[i]);
+    }
   }
   for (size_t number = 0; number < encoded.registers.size(); ++number) {
     if ((encoded.loaded & 1u << number) != 0) area_.registers[number] = encoded.registers[number];
@@ -287,7 +315,7 @@ InstructionEnd MetalGuestCpu::EndOf(const Instruction& instruction,
   end.completed = Completed(instruction, slot);
   end.diverted = area_.rip != next;
   uint64_t flags = area_.rflags;
-  if (IsAtHandler()) flags = Memory<uint64_t>(FrameAddress() + 2 * sizeof(uint64_t));
+  if (IsAtHandler()) flags = Memory<Word>(FrameAddress() + 2 * sizeof(Word));
   if (level_before == level_) {
     end.carry = (flags & Rflags::kCf) != 0;
     end.zero = (flags & Rflags::kZf) != 0;
@@ -345,12 +373,18 @@ uint64_t MetalGuestCpu::ResultOf(const EncodedInstruction& encoded) const {
     case ResultPlace::kRegister:
       return at(encoded.result_register) & encoded.result_mask;
     case ResultPlace::kMemory:
-      return encoded.result_segment == SegmentRegister::kFs ? ReadFs(encoded.result_address)
-             : encoded.result_segment == SegmentRegister::kGs
-                 ? ReadGs(encoded.result_address)
-                 : Memory<uint64_t>(encoded.result_address);
+      break;
   }
-  return 0;
+  uint64_t value = 0;
+  for (size_t offset = 0; offset < sizeof value; offset += sizeof(Word)) {
+    if ((encoded.result_mask >> 8 * offset) == 0) break;
+    const auto at_word = static_cast<Word>(encoded.result_address + offset);
+    const Word word = encoded.result_segment == SegmentRegister::kFs   ? ReadFs(at_word)
+                      : encoded.result_segment == SegmentRegister::kGs ? ReadGs(at_word)
+                                                                       : Memory<Word>(at_word);
+    value |= uint64_t{word} << 8 * offset;
+  }
+  return value;
 }
 
 // A VM exit has taken what would have led to a handler.
@@ -369,7 +403,7 @@ void MetalGuestCpu::NoteExit() {
 
 void MetalGuestCpu::NoteLossOfL2() {
   const ExitReasonValue reason{static_cast<uint32_t>(Vmread(Encoding(VmcsField::kExitReason)))};
-  has_lost_l2_ = reason.basic() == ExitReason::kVmcall && slots_.IsOutside64BitMode(GuestRip());
+  has_lost_l2_ = reason.basic() == ExitReason::kVmcall && slots_.IsOutsideMode(GuestRip());
 }
 
 void MetalGuestCpu::NoteNmi() {

@@ -11,6 +11,7 @@
 #include "lhv/guest_cpu.h"
 #include "lhv/image/code_slots.h"
 #include "lhv/image/cpu_area.h"
+#include "lhv/image/image_mode.h"
 #include "lhv/image/instruction_encoding.h"
 
 namespace nvmx::lhv {
@@ -47,7 +48,7 @@ class MetalGuestCpu final : public GuestCpu {
   bool has_unexpected_nmi() const { return has_unexpected_nmi_; }
   // Of the last instruction: it was one of L2's, and an event behind it has led to L1.
   bool has_left_l2() const { return has_left_l2_; }
-  // It was one in L2 that has left 64-bit mode: nothing can be said of it.
+  // It was one in L2 that has left the mode of the image: nothing can be said of it.
   bool has_lost_l2() const { return has_lost_l2_; }
   // GUEST_RIP of the current VMCS, for the interpreter to say where L2 really goes on.
   uint64_t GuestRip() const;
@@ -66,6 +67,8 @@ class MetalGuestCpu final : public GuestCpu {
   // Sets the destination and counts the NMIs; gives the command as the local APIC takes it.
   uint64_t PrepareIpi(uint64_t command);
   uint64_t FrameAddress() const;
+  // The value of CpuArea::leave_by.
+  uint64_t WayOut(bool with_interrupts) const;
   // Goes to `slot` and comes back.
   void Enter(uint64_t slot);
   // The address that an event saved is one of the guest program's, not of the way to or from it.

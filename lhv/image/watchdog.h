@@ -70,8 +70,8 @@ class Watchdog {
     }
   }
   static void WriteIoApic(uint32_t number, uint32_t value) {
-    *reinterpret_cast<volatile uint32_t*>(kIoApic) = number;
-    *reinterpret_cast<volatile uint32_t*>(kIoApic + 0x10) = value;
+    *reinterpret_cast<volatile uint32_t*>(uintptr_t{kIoApic}) = number;
+    *reinterpret_cast<volatile uint32_t*>(uintptr_t{kIoApic + 0x10}) = value;
   }
 };
 

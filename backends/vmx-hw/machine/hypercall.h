@@ -10,13 +10,13 @@
 
 namespace nvmx::metal {
 
-// RAX of VMCALL. The guest is about to end the run: the hypervisor says what it has to say.
-inline constexpr uint64_t kLastWordsCall = 0x4E56'4D58'0000'0001;
+// RAX of VMCALL, of which an i386 guest has the low half. The guest is about to end the run: the
+// hypervisor says what it has to say.
+inline constexpr uint32_t kLastWordsCall = 0x4E56'4D01;
 
-#ifdef __x86_64__
 // VMCALL; false if it is undefined here, or the hypervisor is another.
-inline bool CallHypervisor(uint64_t call) {
-  uint64_t result = call;
+inline bool CallHypervisor(uint32_t call) {
+  uintptr_t result = call;
   uint32_t failed = 0;
   asm volatile(
       "1: vmcall\n"
@@ -28,7 +28,6 @@ inline bool CallHypervisor(uint64_t call) {
       : "memory", "cc");
   return failed == 0 && result == 0;
 }
-#endif
 
 }  // namespace nvmx::metal
 
