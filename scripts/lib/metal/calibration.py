@@ -14,7 +14,25 @@ from lib.metal.tap import read_tap
 from lib.problem import Problem
 
 SUITES = "lhv/suites"
-LABELS = ("//tools:nvmx", "//lhv/image:lhv", "//backends/vmx-hw/l0:nvmx")
+
+# What the images of a machine are called.
+SUFFIX_OF_ARCH = {"x86_64": "", "i386": "_i386"}
+
+
+@dataclasses.dataclass(frozen=True)
+class Archs:
+    """What the two levels are for. The names of files and labels follow."""
+    l0: str = "x86_64"
+    l1: str = "x86_64"
+
+    def __post_init__(self):
+        if (self.l0, self.l1) == ("i386", "x86_64"):
+            raise Problem("an i386 L0 offers no IA-32e mode: its L1 has to be i386, too")
+
+    def targets(self):
+        """Package and name of each."""
+        return (("tools", "nvmx"), ("lhv/image", f"lhv{SUFFIX_OF_ARCH[self.l1]}"),
+                ("backends/vmx-hw/l0", f"nvmx{SUFFIX_OF_ARCH[self.l0]}"))
 
 
 @dataclasses.dataclass(frozen=True)
@@ -22,20 +40,21 @@ class Binaries:
     nvmx: str
     lhv: str
     l0: str
+    l1_arch: str = "x86_64"
 
     @classmethod
-    def of(cls, folder):
+    def of(cls, folder, archs=Archs()):
         """Those that lie there as in bazel-bin."""
-        binaries = cls(*(os.path.join(folder, path) for path in (
-            "tools/nvmx", "lhv/image/lhv.elf", "backends/vmx-hw/l0/nvmx.elf")))
-        for path in dataclasses.astuple(binaries):
+        tool, lhv, l0 = (os.path.join(folder, *target) for target in archs.targets())
+        binaries = cls(tool, f"{lhv}.elf", f"{l0}.elf", archs.l1)
+        for path in (binaries.nvmx, binaries.lhv, binaries.l0):
             if not os.path.isfile(path):
                 raise Problem(f"there is no file {path}")
         return binaries
 
     @classmethod
-    def build(cls):
-        return cls.of(Bazel().build_all(LABELS))
+    def build(cls, archs=Archs()):
+        return cls.of(Bazel().build_all([f"//{package}:{name}" for package, name in archs.targets()]), archs)
 
 
 def find_programs(suites):
@@ -73,7 +92,8 @@ class Calibration:
         self.limits = limits
         cpus = emulator.machine.cpus
         # Programs for more CPUs than there are stay in; the image says that it cannot run them.
-        self.for_cpus = ["--cpus", str(cpus)] if cpus > 1 else []
+        self.for_machine = ["--cpus", str(cpus)] if cpus > 1 else []
+        self.for_machine += ["--l1_arch", binaries.l1_arch] if binaries.l1_arch != "x86_64" else []
         self.boots = 0
         self.cpu_seconds = 0.0
         self.serial = ""
@@ -87,7 +107,7 @@ class Calibration:
         """Boots the machine until all programs have run. What it wrote is in `serial` then."""
         with tempfile.TemporaryDirectory(prefix="nvmx-calibration-") as folder:
             pack = os.path.join(folder, "pack")
-            packed = self.nvmx("pack", *self.for_cpus, "--output", pack, *programs)
+            packed = self.nvmx("pack", *self.for_machine, "--output", pack, *programs)
             if packed.returncode != 0:
                 raise Problem("the programs cannot be packed")
             first = 0
@@ -137,7 +157,7 @@ class Calibration:
             log.write(self.serial)
             log.flush()
             machine = f"{self.emulator.name}-{'nested' if self.nested else 'native'}"
-            flags = [*self.for_cpus, *(["--processor", processor] if processor else []),
+            flags = [*self.for_machine, *(["--processor", processor] if processor else []),
                      *(["--verbose"] if verbose else [])]
             compared = self.nvmx("compare", "--log", log.name, "--tap", "--log_of", machine, *flags,
                                  *programs)

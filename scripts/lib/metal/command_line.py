@@ -7,7 +7,7 @@ import shutil
 import signal
 import sys
 
-from lib.metal.calibration import BadRun, Binaries, Calibration, find_programs
+from lib.metal.calibration import SUFFIX_OF_ARCH, Archs, BadRun, Binaries, Calibration, find_programs
 from lib.metal.emulator import MEMORY, Limits
 from lib.metal.judge import check_output, why_bad
 from lib.problem import Problem
@@ -72,6 +72,11 @@ def make_parser(name, description):
                           "repeated (all of lhv/suites)")
     programs.add_argument("--processor", metavar="P",
                           help="the simulated processor to compare with; \"nvmx list\" has them")
+    programs.add_argument("--arch", choices=SUFFIX_OF_ARCH, default="x86_64",
+                          help="what nvmx is for, or the image that runs natively (%(default)s)")
+    programs.add_argument("--l1-arch", choices=SUFFIX_OF_ARCH,
+                          help="what the image is for that runs the guest programs (as --arch says): those that "
+                          "do not say \"arch\" themselves become programs for it")
     programs.add_argument("--tap", action="store_true", help="print the result of each program as a TAP stream")
     programs.add_argument("--verbose", action="store_true",
                           help="print known deviations, and what differs in them")
@@ -120,7 +125,8 @@ def boot_cd(emulator, arguments):
 
 def run_programs(emulator, arguments):
     programs = find_programs(arguments.suite)
-    binaries = Binaries.of(arguments.binaries) if arguments.binaries else Binaries.build()
+    archs = Archs(arguments.arch if arguments.what == "nested" else "x86_64", arguments.l1_arch or arguments.arch)
+    binaries = Binaries.of(arguments.binaries, archs) if arguments.binaries else Binaries.build(archs)
     limits = Limits(arguments.timeout or PROGRAM_LIMITS.seconds,
                     arguments.silence or PROGRAM_LIMITS.silence, BOOTED)
     calibration = Calibration(emulator, binaries, arguments.what == "nested", limits)
