@@ -11,6 +11,7 @@
 #include "backends/vmx-hw/l0/handoff.h"
 #include "backends/vmx-hw/l0/linux_handoff.h"
 #include "backends/vmx-hw/l0/linux_image.h"
+#include "backends/vmx-hw/l0/pieces.h"
 #include "backends/vmx-hw/machine/console.h"
 #include "backends/vmx-hw/machine/power.h"
 
@@ -42,6 +43,21 @@ std::span<const std::byte> BytesOf(const BootModule& module) {
   return {AtPhysical(module.begin), module.end - module.begin};
 }
 
+// Neither need be in one piece for L0 (direct_map_i386.cc), if L1 is larger than it.
+void CopyPhysical(uint64_t to, uint64_t from, uint64_t bytes) {
+  ForEachPiece(to, bytes, [to, from](uint64_t offset, uint64_t size) {
+    ForEachPiece(from + offset, size, [to, from, offset](uint64_t more, uint64_t part) {
+      const uint64_t at = offset + more;
+      std::memcpy(AtPhysical(to + at), AtPhysical(from + at), static_cast<size_t>(part));
+    });
+  });
+}
+void ClearPhysical(uint64_t to, uint64_t bytes) {
+  ForEachPiece(to, bytes, [to](uint64_t offset, uint64_t size) {
+    std::memset(AtPhysical(to + offset), 0, static_cast<size_t>(size));
+  });
+}
+
 // `taken` is where L1 itself will lie; `below` is 4 GBytes at most.
 void MoveModules(BootInformation& information, const MemoryMap& memory, uint64_t below,
                  Taken& taken) {
@@ -50,7 +66,7 @@ void MoveModules(BootInformation& information, const MemoryMap& memory, uint64_t
     BootModule& module = information.modules[i];
     const uint32_t bytes = module.end - module.begin;
     const uint32_t place = FindPlace(memory, bytes == 0 ? 1 : bytes, below, taken);
-    std::memcpy(AtPhysical(place), AtPhysical(module.begin), bytes);
+    CopyPhysical(place, module.begin, bytes);
     module.begin = place;
     module.end = place + bytes;
     taken.Add({module.begin, module.end});
@@ -72,9 +88,8 @@ L1Start LoadL1(BootInformation& information, const MemoryMap& memory) {
   for (const LoadSegment& segment : image.Segments()) taken.Add(segment.memory);
   MoveModules(information, memory, k4GBytes, taken);
   for (const LoadSegment& segment : image.Segments()) {
-    std::byte* const to = AtPhysical(segment.memory.begin);
-    std::memset(to, 0, segment.memory.size());
-    std::memcpy(to, BytesOf(l1).data() + segment.file_offset, segment.file_bytes);
+    ClearPhysical(segment.memory.begin, segment.memory.size());
+    CopyPhysical(segment.memory.begin, l1.begin + segment.file_offset, segment.file_bytes);
   }
   const uint32_t place = FindPlace(memory, Handoff::kBytes, k4GBytes, taken);
   if (!MakeHandoff(place, l1.command_line.view(), memory, information.Modules().subspan(1),
@@ -113,8 +128,7 @@ L1Start LoadLinuxL1(BootInformation& information, const MemoryMap& memory) {
     Refuse(why);
   }
   std::memcpy(AtPhysical(place), linux_handoff.bytes.data(), linux_handoff.bytes.size());
-  std::memcpy(AtPhysical(image.memory.begin), BytesOf(kernel).data() + image.kernel_offset,
-              image.kernel_bytes);
+  CopyPhysical(image.memory.begin, kernel.begin + image.kernel_offset, image.kernel_bytes);
   return {.entry = static_cast<uint32_t>(image.memory.begin),
           .code_selector = LinuxHandoff::kCodeSelector,
           .data_selector = LinuxHandoff::kDataSelector,
