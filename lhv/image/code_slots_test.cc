@@ -15,6 +15,7 @@ constexpr uint32_t kCpu = 1;
 constexpr uint64_t kStubs = 0x400'0000;
 constexpr size_t kStubBytes = 0x10'0000;
 constexpr uint64_t kArea = 0x300'0000;
+constexpr uint64_t kEntry = 0x500'0000;
 constexpr uint64_t kNop8 = 0x9090'9090'9090'9090;
 
 class CodeSlotsTest : public testing::Test {
@@ -29,6 +30,16 @@ class CodeSlotsTest : public testing::Test {
                       .stubs = kStubs,
                       .stub_bytes = stub_bytes,
                       .area = kArea});
+  }
+  CodeSlots SlotsOfI386() {
+    return CodeSlots({.cpu = kCpu,
+                      .memory = memory_.get(),
+                      .stubs = kStubs,
+                      .stub_bytes = kStubBytes,
+                      .area = kArea,
+                      .mode = L1Mode::k32Bit,
+                      .entry_from_guest_program = kEntry,
+                      .entry_from_interpreter = kEntry + 1});
   }
   template <typename T>
   T Get(uint64_t address) const {
@@ -96,6 +107,52 @@ TEST_F(CodeSlotsTest, OutsideOf64BitModeTheCommonCodeIsVmcall) {
   EXPECT_EQ(Get<uint16_t>(kStubs + 18), 0xBF41);
   EXPECT_EQ(Get<uint32_t>(kStubs + 20), kArea);
   EXPECT_EQ(Get<uint32_t>(kStubs + 24) & 0xFFFFFF, 0xA7FF41u);
+}
+
+TEST_F(CodeSlotsTest, OfI386AStubKeepsEbpAndGoesWhereTheAreaSays) {
+  CodeSlots slots = SlotsOfI386();
+  slots.FillAll();
+  ASSERT_TRUE(slots.Prepare(program_));
+  const uint64_t stub = JumpTarget(L1(1, 4));
+  EXPECT_EQ(slots.SlotOfStub(stub), L1(1, 4));
+  // NOP [EAX + disp32]; in code of 16 bits a shorter one, and JMP to VMCALL.
+  EXPECT_EQ(Get<uint32_t>(stub), 0x90801F0Fu);
+  EXPECT_EQ(Get<uint16_t>(stub + 5), 0x11EB);
+  EXPECT_EQ(Get<uint32_t>(stub + 7 + 0x11) & 0xFFFFFF, 0xC1010Fu);
+  EXPECT_TRUE(slots.IsOutsideMode(stub + 7 + 0x11));
+  EXPECT_FALSE(slots.IsOutsideMode(stub));
+  // MOV [disp32], EBP; MOV EBP, imm32; JMP [disp32].
+  EXPECT_EQ(Get<uint16_t>(stub + 7), 0x2D89);
+  EXPECT_EQ(Get<uint32_t>(stub + 9), kArea + NVMX_AREA_R14);
+  EXPECT_EQ(Get<uint8_t>(stub + 13), 0xBD);
+  EXPECT_EQ(Get<uint32_t>(stub + 14), L1(1, 4));
+  EXPECT_EQ(Get<uint16_t>(stub + 18), 0x25FF);
+  EXPECT_EQ(Get<uint32_t>(stub + 20), kArea + NVMX_AREA_ENTRY);
+}
+
+TEST_F(CodeSlotsTest, OfI386EachCpuHasItsOwnWaysInAndOut) {
+  CodeSlots slots = SlotsOfI386();
+  slots.FillAll();
+  const CodeSlots::Ways ways = slots.WaysOfI386();
+  // MOV dword [disp32], imm32: an event is one of the interpreter's from then on.
+  EXPECT_EQ(Get<uint16_t>(ways.from_guest_program), 0x05C7);
+  EXPECT_EQ(Get<uint32_t>(ways.from_guest_program + 2), kArea + NVMX_AREA_ENTRY);
+  EXPECT_EQ(Get<uint32_t>(ways.from_guest_program + 6), ways.from_interpreter);
+  EXPECT_EQ(JumpTarget(ways.from_guest_program + 20), kEntry);
+  // MOV [disp32], EAX; MOV EAX, imm32.
+  EXPECT_EQ(Get<uint8_t>(ways.from_interpreter), 0xA3);
+  EXPECT_EQ(Get<uint32_t>(ways.from_interpreter + 1), kArea + NVMX_AREA_SCRATCH);
+  EXPECT_EQ(Get<uint8_t>(ways.from_interpreter + 5), 0xB8);
+  EXPECT_EQ(Get<uint32_t>(ways.from_interpreter + 6), kArea);
+  EXPECT_EQ(JumpTarget(ways.from_interpreter + 10), kEntry + 1);
+  // MOV EAX, [disp32]; STI; JMP [disp32].
+  EXPECT_EQ(Get<uint8_t>(ways.with_interrupts), 0xA1);
+  EXPECT_EQ(Get<uint8_t>(ways.with_interrupts + 5), 0xFB);
+  EXPECT_EQ(Get<uint16_t>(ways.without_interrupts + 5), 0x25FF);
+  EXPECT_EQ(Get<uint32_t>(ways.without_interrupts + 7), kArea + NVMX_AREA_TARGET);
+  EXPECT_TRUE(slots.IsOnWayOut(ways.with_interrupts));
+  EXPECT_FALSE(slots.IsOnWayOut(ways.from_interpreter));
+  EXPECT_FALSE(Slots().IsOnWayOut(kStubs));
 }
 
 TEST_F(CodeSlotsTest, ClearingPutsEverythingBack) {
