@@ -177,7 +177,10 @@ class CpuRun {
   }
 
   bool IsBehindSetup() const {
-    return guest_cpu_.level() == 1 && guest_cpu_.Rip() == AddressInL1(program_.run_begin);
+    // A fault of the last operation leads past the first address behind it.
+    const uint64_t rip = guest_cpu_.Rip();
+    return guest_cpu_.level() == 1 && rip >= AddressInL1(program_.run_begin) &&
+           rip < CodeOf(cpu_ + 1, kL1CodeBase);
   }
   uint64_t AddressInL1(size_t operation) const {
     return OperationAddress(CodeOf(cpu_, kL1CodeBase), operation);
