@@ -107,6 +107,9 @@ no_long_mode_text:
         .asciz "This processor has no 64-bit mode; this image needs it.\r\n"
         .code64
 #else
+        // Loaders leave CD and NW as RESET did, and so would VM exits.
+        mov $CR0_PE_NE, %eax
+        mov %eax, %cr0
         ljmp $CODE_SELECTOR, $boot_protected
 #endif
 boot_protected:
