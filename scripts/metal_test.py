@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: Apache-2.0
-"""Guest programs on Bochs, natively and under nvmx, on one CPU and on two; some that are made up,
-natively; and what nvmx says on a machine without VMX."""
+"""Guest programs on Bochs, natively and under nvmx, on one CPU and on two, for x86-64 and for i386; some
+that are made up, natively; and what nvmx says on a machine without VMX."""
 
 import concurrent.futures
 import os
@@ -26,10 +26,10 @@ def run(script, *arguments):
     return result
 
 
-def run_programs(mode, cpus):
+def run_programs(mode, cpus, *archs):
     names = [*SUITES, *(f"{program}.yaml" for program in PROGRAMS)]
     suites = [word for name in names for word in ("--suite", name)]
-    return run("bochs", mode, "--cpus", str(cpus), "--timeout", "600", *suites)
+    return run("bochs", mode, "--cpus", str(cpus), "--timeout", "600", *archs, *suites)
 
 
 def setUpModule():
@@ -41,6 +41,9 @@ def setUpModule():
             Bochs.runs[mode, cpus] = pool.submit(run_programs, mode, cpus)
     Generated.runs["native"] = pool.submit(run, "machines", "--generate", str(GENERATED), "--on",
                                            "bochs-native")
+    for run_of_i386 in (("nested", 2, "--arch", "i386"), ("nested", 2, "--l1-arch", "i386"),
+                        ("native", 1, "--arch", "i386")):
+        Bochs.runs[run_of_i386] = pool.submit(run_programs, *run_of_i386)
     for mode in ("native", "nested"):
         Qemu.runs[mode] = pool.submit(run, "qemu", mode, "--suite", "nmi", "--timeout", "300")
 
@@ -58,8 +61,8 @@ class Generated(unittest.TestCase):
 class Bochs(unittest.TestCase):
     runs = {}
 
-    def expect_calibrated(self, mode, cpus):
-        result = self.runs[mode, cpus].result()
+    def expect_calibrated(self, mode, cpus, *archs):
+        result = self.runs[(mode, cpus, *archs)].result()
         self.assertEqual(result.returncode, 0)
         programs = len(PROGRAMS) + sum(name.endswith(".yaml") for suite in SUITES
                                        for name in os.listdir(os.path.join(ROOT, "lhv/suites", suite)))
@@ -77,6 +80,15 @@ class Bochs(unittest.TestCase):
 
     def test_nested_on_two_cpus(self):
         self.expect_calibrated("nested", 2)
+
+    def test_i386_native(self):
+        self.expect_calibrated("native", 1, "--arch", "i386")
+
+    def test_i386_nested_on_two_cpus(self):
+        self.expect_calibrated("nested", 2, "--arch", "i386")
+
+    def test_i386_under_x86_64_on_two_cpus(self):
+        self.expect_calibrated("nested", 2, "--l1-arch", "i386")
 
 
 class Qemu(unittest.TestCase):
