@@ -73,6 +73,11 @@ class Writer {
     return Hex(operation.value + (in_window ? window_ : 0));
   }
 
+  uint64_t Extra(const Operation& operation) const {
+    const bool in_window = (operation.flags & lhv::kExtraIsWindowOffset) != 0;
+    return operation.extra + (in_window ? window_ : 0);
+  }
+
   static std::string Destination(const Operation& operation) {
     if (operation.selector == lhv::kToSelf) return "self";
     if (operation.selector == lhv::kToAllOthers) return "others";
@@ -131,7 +136,7 @@ class Writer {
         return absl::StrCat("{address: ", value, ", width: ", o.selector, "}");
       case OperationKind::kWriteMemory:
         return absl::StrCat("{address: ", value, ", width: ", o.selector,
-                            ", value: ", Hex(Truncated(o.extra, o.selector)), "}");
+                            ", value: ", Hex(Truncated(Extra(o), o.selector)), "}");
       case OperationKind::kIn:
         return absl::StrCat("{port: ", value, ", width: ", o.selector, "}");
       case OperationKind::kOut:
@@ -166,9 +171,8 @@ class Writer {
                             ", level: ", (o.extra & lhv::kHandlerIsOfL2) != 0 ? 2 : 1,
                             ", idt: ", value, "}");
       case OperationKind::kRepeat:
-        return absl::StrCat(
-            "{operations: ", o.value, ", times: ", o.selector, ", counter: ",
-            Hex(o.extra + ((o.flags & lhv::kExtraIsWindowOffset) != 0 ? window_ : 0)), "}");
+        return absl::StrCat("{operations: ", o.value, ", times: ", o.selector,
+                            ", counter: ", Hex(Extra(o)), "}");
       case OperationKind::kInitializeVmxRegion:
         return value;
       case OperationKind::kVmxon:
@@ -225,7 +229,7 @@ std::string Block(const lhv::MemoryBlock& block) {
   if (whole != 0) text = Qwords(block.name, block.offset, bytes.first(whole));
   if (whole == bytes.size()) return text;
   const absl::string_view rest(reinterpret_cast<const char*>(bytes.data()) + whole,
-                              bytes.size() - whole);
+                               bytes.size() - whole);
   return absl::StrCat(text, "      ", block.name, whole != 0 ? "_rest" : "",
                       ": {at: ", Hex(block.offset + whole), ", hex: \"",
                       absl::BytesToHexString(rest), "\"}\n");

@@ -8,6 +8,7 @@
 #include "backends/sim/program/generator/generator.h"
 #include "gtest/gtest.h"
 #include "lhv/assembler.h"
+#include "lhv/layout.h"
 #include "lhv/operand.h"
 #include "lhv/operation_sequence.h"
 #include "lhv/operation_text.h"
@@ -112,6 +113,21 @@ TEST(ProgramYamlMemoryTest, WhatALaterBlockLiesOverIsTheLaterBlocks) {
     ExpectSameMemoryFromItsText({large, {"small", offset, AllOf(12, 0)}});
     ExpectSameMemoryFromItsText({{"small", offset, AllOf(12, 2)}, large});
   }
+}
+
+TEST(ProgramYamlEntryTest, AnAddressThatIsWrittenIsInTheWindow) {
+  const lhv::GuestProgram program =
+      *lhv::Assemble("address.yaml",
+                     "name: address\ncpus: [{memory: {page: {bytes: 4096}}, "
+                     "run: [{write_memory: {address: page, width: 8, value: page}}]}]\n",
+                     1);
+  const lhv::CpuProgram& cpu = program.cpus[0];
+  ASSERT_NE(cpu.l1[0].flags & lhv::kExtraIsWindowOffset, 0);
+  const std::string text = ProgramYaml(program);
+  const absl::StatusOr<lhv::GuestProgram> again = lhv::Assemble("again.yaml", text, 1);
+  ASSERT_TRUE(again.ok()) << again.status() << "\n" << text;
+  const lhv::Operation& found = again->cpus[0].l1[0];
+  EXPECT_EQ(found.extra, cpu.l1[0].extra + lhv::WindowOf(0)) << text;
 }
 
 // Of a program from a fuzzer the operation that writes HOST_RIP is the last of the setup.
