@@ -5,6 +5,7 @@
 
 #include "core/x86/address.h"
 #include "core/x86/segment.h"
+#include "lhv/image/instruction_tables.h"
 #include "lhv/image/machine_code.h"
 
 namespace nvmx::lhv {
@@ -20,9 +21,6 @@ constexpr GeneralRegister kRsi = GeneralRegister::kRsi;
 constexpr GeneralRegister kRdi = GeneralRegister::kRdi;
 constexpr GeneralRegister kRsp = GeneralRegister::kRsp;
 
-constexpr uint8_t kOperandSize = 0x66;
-constexpr uint8_t kRepeat = 0xF3;
-constexpr uint8_t kRexW = 0x48;
 constexpr uint64_t kLow32 = 0xFFFF'FFFF;
 
 bool IsInvalidation(Kind kind) {
@@ -35,86 +33,6 @@ uint8_t OverrideOf(SegmentRegister segment) {
 bool HasPointerInMemory(Kind kind) {
   return kind == Kind::kVmxon || kind == Kind::kVmclear || kind == Kind::kVmptrld;
 }
-
-// Instructions that are their opcode and nothing else, with the register that each part of the
-// abstract instruction goes to. REX prefixes are those of 64-bit mode.
-struct PlainEncoding {
-  Kind kind;
-  std::initializer_list<uint8_t> opcode;
-  ResultPlace result = ResultPlace::kNone;
-};
-constexpr PlainEncoding kPlain[] = {
-    {Kind::kVmxoff, {0x0F, 0x01, 0xC4}},
-    {Kind::kVmlaunch, {0x0F, 0x01, 0xC2}},
-    {Kind::kVmresume, {0x0F, 0x01, 0xC3}},
-    {Kind::kVmcall, {0x0F, 0x01, 0xC1}},
-    {Kind::kVmfunc, {0x0F, 0x01, 0xD4}},
-    {Kind::kCpuid, {0x0F, 0xA2}, ResultPlace::kEaxAndEbx},
-    {Kind::kRdmsr, {0x0F, 0x32}, ResultPlace::kEdxEax},
-    {Kind::kWrmsr, {0x0F, 0x30}},
-    {Kind::kRdtsc, {0x0F, 0x31}, ResultPlace::kEdxEax},
-    {Kind::kRdtscp, {0x0F, 0x01, 0xF9}, ResultPlace::kEdxEax},
-    {Kind::kRdpmc, {0x0F, 0x33}, ResultPlace::kEdxEax},
-    {Kind::kXgetbv, {0x0F, 0x01, 0xD0}, ResultPlace::kEdxEax},
-    {Kind::kXsetbv, {0x0F, 0x01, 0xD1}},
-    {Kind::kMonitor, {0x0F, 0x01, 0xC8}},
-    {Kind::kMwait, {0x0F, 0x01, 0xC9}},
-    {Kind::kHlt, {0xF4}},
-    {Kind::kSti, {0xFB}},
-    {Kind::kCli, {0xFA}},
-    {Kind::kNop, {0x90}},
-    {Kind::kPause, {kRepeat, 0x90}},
-    {Kind::kClts, {0x0F, 0x06}},
-    {Kind::kWbinvd, {0x0F, 0x09}},
-    {Kind::kInvd, {0x0F, 0x08}},
-    {Kind::kUd2, {0x0F, 0x0B}},
-    {Kind::kInt3, {0xCC}},
-    {Kind::kInt1, {0xF1}},
-    {Kind::kGetsec, {0x0F, 0x37}},
-    {Kind::kRsm, {0x0F, 0xAA}},
-    {Kind::kPopf, {0x9D}},
-    {Kind::kIret, {kRexW, 0xCF}},
-    // POPFQ; RET.
-    {Kind::kHandlerReturn, {0x9D, 0xC3}},
-    // Through RAX.
-    {Kind::kFetch, {0xFF, 0xE0}},
-    // The rest have their register operand in RBX.
-    {Kind::kDivideByZero, {0xF7, 0xF3}},
-    {Kind::kMovSs, {0x8E, 0xD3}},
-    {Kind::kLmsw, {0x0F, 0x01, 0xF3}},
-    {Kind::kSmsw, {kRexW, 0x0F, 0x01, 0xE3}, ResultPlace::kRegister},
-    {Kind::kSldt, {0x0F, 0x00, 0xC3}, ResultPlace::kRegister},
-    {Kind::kStr, {0x0F, 0x00, 0xCB}, ResultPlace::kRegister},
-    {Kind::kLldt, {0x0F, 0x00, 0xD3}},
-    {Kind::kLtr, {0x0F, 0x00, 0xDB}},
-    {Kind::kRdrand, {kRexW, 0x0F, 0xC7, 0xF3}, ResultPlace::kRegister},
-    {Kind::kRdseed, {kRexW, 0x0F, 0xC7, 0xFB}, ResultPlace::kRegister},
-};
-
-// Instructions with an operand that Instruction::operand describes. `extension` is the part of the
-// ModRM byte that belongs to the opcode, or -1: a register that names the field or the type.
-struct OperandEncoding {
-  Kind kind;
-  uint8_t prefix;  // a mandatory one, or 0
-  std::initializer_list<uint8_t> opcode;
-  int extension = -1;
-  ResultPlace result = ResultPlace::kNone;
-};
-constexpr OperandEncoding kWithOperand[] = {
-    {Kind::kVmxon, kRepeat, {0x0F, 0xC7}, 6},
-    {Kind::kVmclear, kOperandSize, {0x0F, 0xC7}, 6},
-    {Kind::kVmptrld, 0, {0x0F, 0xC7}, 6},
-    {Kind::kVmptrst, 0, {0x0F, 0xC7}, 7, ResultPlace::kMemory},
-    {Kind::kVmread, 0, {0x0F, 0x78}, -1, ResultPlace::kMemory},
-    {Kind::kVmwrite, 0, {0x0F, 0x79}},
-    {Kind::kInvept, kOperandSize, {0x0F, 0x38, 0x80}},
-    {Kind::kInvvpid, kOperandSize, {0x0F, 0x38, 0x81}},
-    {Kind::kInvpcid, kOperandSize, {0x0F, 0x38, 0x82}},
-    {Kind::kSgdt, 0, {0x0F, 0x01}, 0, ResultPlace::kMemory},
-    {Kind::kSidt, 0, {0x0F, 0x01}, 1, ResultPlace::kMemory},
-    {Kind::kLgdt, 0, {0x0F, 0x01}, 2},
-    {Kind::kLidt, 0, {0x0F, 0x01}, 3},
-};
 
 class Encoder {
  public:
