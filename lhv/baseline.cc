@@ -9,6 +9,7 @@
 #include "core/x86/rflags.h"
 #include "core/x86/segment.h"
 #include "lhv/layout.h"
+#include "lhv/tables_of_32_bits.h"
 
 namespace nvmx::lhv {
 namespace {
@@ -109,10 +110,10 @@ constexpr VmcsValue kGuestState[] = {
 
 // What is otherwise outside IA-32e mode.
 constexpr VmcsValue kGuestStateOf32Bits[] = {
-    {VmcsField::kGuestGdtrLimit, kTssSelector + 8 - 1},
-    {VmcsField::kGuestIdtrLimit, kVectorCount * 8 - 1},
+    {VmcsField::kGuestGdtrLimit, kGdtLimitOf32Bits},
+    {VmcsField::kGuestIdtrLimit, kIdtLimitOf32Bits},
     {VmcsField::kGuestCsAccessRights, (kCodeRights & ~AccessRights::kL) | AccessRights::kDb},
-    {VmcsField::kGuestCr4, Cr4::kPse | Cr4::kVmxe},
+    {VmcsField::kGuestCr4, kCr4Of32Bits},
     {VmcsField::kGuestIa32Efer, 0},
 };
 

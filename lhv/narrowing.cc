@@ -2,9 +2,9 @@
 #include "lhv/narrowing.h"
 
 #include "core/vmx/vmcs_field.h"
-#include "core/x86/control_registers.h"
 #include "lhv/layout.h"
 #include "lhv/operation_sequence.h"
+#include "lhv/tables_of_32_bits.h"
 #include "lhv/vmcs_sequences.h"
 
 namespace nvmx::lhv {
@@ -54,7 +54,7 @@ std::vector<Operation> HostState(uint32_t cpu) {
     Operation write{.kind = OperationKind::kVmwrite,
                     .selector = static_cast<uint32_t>(instruction.first),
                     .value = instruction.second};
-    if (write.selector == Encoding(VmcsField::kHostCr4)) write.value = Cr4::kPse | Cr4::kVmxe;
+    if (write.selector == Encoding(VmcsField::kHostCr4)) write.value = kCr4Of32Bits;
     if (write.selector == Encoding(VmcsField::kHostIa32Efer)) write.value = 0;
     if (!IsWhole64BitField(write.selector)) {
       operations.push_back(write);

@@ -10,6 +10,7 @@
 #include <cstddef>
 #include <cstdint>
 
+#include "core/x86/control_registers.h"
 #include "lhv/layout.h"
 
 namespace nvmx::lhv {
@@ -17,6 +18,8 @@ namespace nvmx::lhv {
 inline constexpr uint64_t kGdtLimitOf32Bits = kTssSelector + 8 - 1;
 inline constexpr uint64_t kIdtLimitOf32Bits = kVectorCount * 8 - 1;
 inline constexpr uint64_t kTssLimitOf32Bits = 0x67;
+// What goes with these tables: pages of 4 MBytes, and VMX.
+inline constexpr uint64_t kCr4Of32Bits = Cr4::kPse | Cr4::kVmxe;
 
 // Calls put(address, value) for each eight bytes that are not zero. The paging structures are one
 // directory of pages of 4 MBytes, which map the first GByte, where everything is that a guest

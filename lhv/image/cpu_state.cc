@@ -11,6 +11,7 @@
 #include "lhv/image/image_mode.h"
 #include "lhv/image/local_apic.h"
 #include "lhv/image/machine_tables.h"
+#include "lhv/tables_of_32_bits.h"
 
 #ifdef __x86_64__
 extern "C" const uint64_t boot_pml4[];
@@ -109,7 +110,7 @@ void LoadMode() {
   WriteCr0(Cr0::kPe | Cr0::kEt | Cr0::kNe | Cr0::kPg);
   WriteMsr(Index(Msr::IA32_EFER), Efer::kLme | Efer::kLma);
 #else
-  WriteCr4(Cr4::kPse | Cr4::kVmxe);
+  WriteCr4(kCr4Of32Bits);
   WriteCr0(Cr0::kPe | Cr0::kEt | Cr0::kNe | Cr0::kPg);
   TryWriteMsr(Index(Msr::IA32_EFER), 0);
 #endif

@@ -46,7 +46,7 @@ SwitchedRegisters InitialRegisters(uint32_t cpu, lhv::L1Mode mode) {
   r.idtr_base = window + lhv::kL1IdtOffset;
   r.idtr_limit = kGuestIdtLimit;
   if (mode == lhv::L1Mode::k64Bit) return r;
-  r.cr4 = Cr4::kPse | Cr4::kVmxe;
+  r.cr4 = lhv::kCr4Of32Bits;
   r.efer = 0;
   r.cs.access_rights = kCode32;
   r.gdtr_limit = lhv::kGdtLimitOf32Bits;
