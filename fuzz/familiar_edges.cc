@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "fuzz/familiar_edges.h"
 
-#include <algorithm>
+#include <cstddef>
 
 // The linker's names for both ends of the section in which -fsanitize-coverage=inline-8bit-counters
 // puts them.
@@ -34,10 +34,6 @@ void FamiliarEdges::Look() {
     times[i] = static_cast<uint8_t>(times[i] + (counters[i] != 0));
     shown[i] = times[i] == kOften ? 0 : 0xFF;
   }
-}
-
-size_t FamiliarEdges::count() const {
-  return static_cast<size_t>(std::count(shown_.begin(), shown_.end(), 0));
 }
 
 std::span<uint8_t> EdgeCounters() {

@@ -2,7 +2,6 @@
 #ifndef NVMX_FUZZ_FAMILIAR_EDGES_H_
 #define NVMX_FUZZ_FAMILIAR_EDGES_H_
 
-#include <cstddef>
 #include <cstdint>
 #include <span>
 #include <vector>
@@ -11,7 +10,7 @@ namespace nvmx::fuzz {
 
 // Keeps from libFuzzer the edges that it has seen thousands of times.
 //
-// Behind each execution libFuzzer goes through all edges that were taken: here 700 and more, of
+// Behind each execution libFuzzer goes through all edges that were taken: here hundreds, of
 // which all but a few are taken by most inputs. That was a fifth of the time of an execution. An
 // edge that it knows can make no input new; what it would still be good for is that a smaller input
 // with the same edges replaces a larger one, and the rarity of edges by which inputs are chosen,
@@ -23,8 +22,6 @@ class FamiliarEdges {
 
   // Behind an execution: clears the counters of the edges that are familiar.
   void Hide();
-  // How many are.
-  size_t count() const;
 
  private:
   // An execution of so many is looked at; in so many of these an edge was taken that is familiar.
