@@ -39,50 +39,54 @@ void ExpectWhatTheProgramSays(const lhv::GuestProgram& program, const ProgramRes
   }
 }
 
-class SuitesTest : public testing::TestWithParam<std::string> {};
+// How a test's machines are.
+struct Setting {
+  lhv::L1Mode mode = lhv::L1Mode::k64Bit;
+  bool has_shadow_vmcs = false;
+};
+
+class SuitesTest : public testing::TestWithParam<std::string> {
+ protected:
+  // The machines of the programs before, for each number of CPUs: a run leaves nothing behind.
+  using Comparers = std::map<size_t, std::unique_ptr<Comparer>>;
+
+  void ExpectNoDefect(Comparers& comparers, const Setting& setting) {
+    absl::StatusOr<lhv::GuestProgram> program = LoadProgram(GetParam(), 0, setting.mode);
+    ASSERT_TRUE(program.ok()) << program.status();
+    program_ = *std::move(program);
+    std::unique_ptr<Comparer>& comparer = comparers[program_.cpus.size()];
+    if (!comparer) {
+      comparer = std::make_unique<Comparer>(static_cast<uint32_t>(program_.cpus.size()));
+      if (setting.has_shadow_vmcs) comparer->nested().GiveShadowVmcs();
+    }
+    comparer->Compare(program_, comparison_);
+    EXPECT_FALSE(comparison_.IsDefect()) << DifferenceText(program_, comparison_);
+  }
+
+  lhv::GuestProgram program_;
+  Comparison comparison_;
+};
 
 TEST_P(SuitesTest, LooksTheSameOnTheCoreAndOnTheReference) {
-  const absl::StatusOr<lhv::GuestProgram> program = LoadProgram(GetParam(), 0);
-  ASSERT_TRUE(program.ok()) << program.status();
-  // The machines of the programs before: a run leaves nothing behind.
-  static auto& comparers = *new std::map<size_t, std::unique_ptr<Comparer>>;
-  std::unique_ptr<Comparer>& comparer = comparers[program->cpus.size()];
-  if (!comparer) comparer = std::make_unique<Comparer>(static_cast<uint32_t>(program->cpus.size()));
-  Comparison comparison;
-  comparer->Compare(*program, comparison);
-  EXPECT_FALSE(comparison.IsDefect()) << DifferenceText(*program, comparison);
+  static auto& comparers = *new Comparers;
+  ASSERT_NO_FATAL_FAILURE(ExpectNoDefect(comparers, {}));
   // Where the core differs by declaration, the program says what is seen on the core.
-  if (comparison.likeness != Likeness::kDeclared) {
-    ExpectWhatTheProgramSays(*program, comparison.keep, "sim-native");
-    ExpectWhatTheProgramSays(*program, comparison.evict, "sim-native without translations");
+  if (comparison_.likeness != Likeness::kDeclared) {
+    ExpectWhatTheProgramSays(program_, comparison_.keep, "sim-native");
+    ExpectWhatTheProgramSays(program_, comparison_.evict, "sim-native without translations");
   }
-  ExpectWhatTheProgramSays(*program, comparison.nested, "sim-nested");
+  ExpectWhatTheProgramSays(program_, comparison_.nested, "sim-nested");
 }
 
 TEST_P(SuitesTest, LooksTheSameWithAShadowVmcs) {
-  const absl::StatusOr<lhv::GuestProgram> program = LoadProgram(GetParam(), 0);
-  ASSERT_TRUE(program.ok()) << program.status();
-  static auto& comparers = *new std::map<size_t, std::unique_ptr<Comparer>>;
-  std::unique_ptr<Comparer>& comparer = comparers[program->cpus.size()];
-  if (!comparer) {
-    comparer = std::make_unique<Comparer>(static_cast<uint32_t>(program->cpus.size()));
-    comparer->nested().GiveShadowVmcs();
-  }
-  Comparison comparison;
-  comparer->Compare(*program, comparison);
-  EXPECT_FALSE(comparison.IsDefect()) << DifferenceText(*program, comparison);
+  static auto& comparers = *new Comparers;
+  ExpectNoDefect(comparers, {.has_shadow_vmcs = true});
 }
 
 // Whatever becomes of it there: a program for 64-bit mode is another one outside IA-32e mode.
 TEST_P(SuitesTest, LooksTheSameWithAnL1Of32Bits) {
-  const absl::StatusOr<lhv::GuestProgram> program = LoadProgram(GetParam(), 0, lhv::L1Mode::k32Bit);
-  ASSERT_TRUE(program.ok()) << program.status();
-  static auto& comparers = *new std::map<size_t, std::unique_ptr<Comparer>>;
-  std::unique_ptr<Comparer>& comparer = comparers[program->cpus.size()];
-  if (!comparer) comparer = std::make_unique<Comparer>(static_cast<uint32_t>(program->cpus.size()));
-  Comparison comparison;
-  comparer->Compare(*program, comparison);
-  EXPECT_FALSE(comparison.IsDefect()) << DifferenceText(*program, comparison);
+  static auto& comparers = *new Comparers;
+  ExpectNoDefect(comparers, {.mode = lhv::L1Mode::k32Bit});
 }
 
 // Were there no files, nothing would be tested.
