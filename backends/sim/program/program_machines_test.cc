@@ -115,7 +115,7 @@ TEST_P(ProgramMachinesTest, AProgramThatEndsInMovSsTakesWhatIsSentToIt) {
   EXPECT_EQ(Line(result, 1, 1), "L1 #1: NMI before operation 1");
 }
 
-// L0 can give L2's NMI no sooner than at the trap behind the next instruction.
+// Whenever the NMI comes. (Inputs in fuzz/corpora/event.finds have L0 wait for the monitor trap.)
 TEST_P(ProgramMachinesTest, AnL2ThatEndsInMovSsTakesAnNmiToo) {
   std::string nops;
   for (int before = 0; before < 6; ++before, nops += "nop, ") {
