@@ -84,6 +84,9 @@ bool SetCr0(Vcpu& vcpu, uint64_t value) {
     return false;
   }
   if (changes_paging) SetLongMode(vcpu, long_mode);
+  // L1 may be about to write MTRRs with the caches off. What the field says of these bits is not
+  // loaded.
+  if (((old ^ value) & (Cr0::kCd | Cr0::kNw)) != 0) vcpu.ports.cpu.WriteCacheControl(value);
   WriteL1Cr0(vcpu, value);
   InvalidateTranslationsOfGuest(vcpu);
   return true;

@@ -104,6 +104,19 @@ TEST_F(L1ControlRegistersTest, ReservedBitsOfCr0AreIgnoredAndEtIs1) {
   EXPECT_EQ(Cr0Of1(), cr0 & ~Cr0::kNe);
 }
 
+TEST_F(L1ControlRegistersTest, CdAndNwReachTheProcessor) {
+  BeIn32BitMode(/*paging=*/false);
+  EXPECT_EQ(MovTo(0, Cr0::kPe | Cr0::kEt | Cr0::kCd | Cr0::kNw), kDone);
+  EXPECT_EQ(l1_.cpu.cache_control(), Cr0::kCd | Cr0::kNw);
+  EXPECT_EQ(MovTo(0, Cr0::kPe | Cr0::kEt), kDone);
+  EXPECT_EQ(l1_.cpu.cache_control(), 0u);
+}
+
+TEST_F(L1ControlRegistersTest, ARefusedWriteDoesNotReachTheProcessor) {
+  EXPECT_EQ(MovTo(0, Cr0::kEt | Cr0::kCd), kGeneralProtection);
+  EXPECT_EQ(l1_.cpu.cache_control(), 0u);
+}
+
 TEST_F(L1ControlRegistersTest, PagingCannotBeTurnedOffIn64BitMode) {
   EXPECT_EQ(MovTo(0, Cr0Of1() & ~Cr0::kPg), kGeneralProtection);
 }

@@ -48,12 +48,12 @@ struct CpuidRegisters {
 // Cached Mappings"; 31.3, "INVEPT", "INVVPID".
 struct Invalidation {
   enum class Kind : uint8_t {
-    kEptSingleContext,                      // INVEPT type 1, of `eptp`
-    kEptAllContexts,                        // INVEPT type 2
-    kVpidIndividualAddress,                 // INVVPID type 0, of `vpid` and `linear`
-    kVpidSingleContext,                     // INVVPID type 1, of `vpid`
-    kVpidAllContexts,                       // INVVPID type 2
-    kVpidSingleContextRetainingGlobals,     // INVVPID type 3, of `vpid`
+    kEptSingleContext,                   // INVEPT type 1, of `eptp`
+    kEptAllContexts,                     // INVEPT type 2
+    kVpidIndividualAddress,              // INVVPID type 0, of `vpid` and `linear`
+    kVpidSingleContext,                  // INVVPID type 1, of `vpid`
+    kVpidAllContexts,                    // INVVPID type 2
+    kVpidSingleContextRetainingGlobals,  // INVVPID type 3, of `vpid`
   };
   Kind kind = Kind::kEptAllContexts;
   uint64_t eptp = 0;  // a value of the EPT-pointer field
@@ -81,6 +81,10 @@ class Cpu {
   virtual void Invalidate(const Invalidation& invalidation) = 0;
   // XSETBV of XCR0 with a value that is valid for the processor; L1 and L2 run with it.
   virtual void WriteXcr0(uint64_t value) = 0;
+  // MOV to CR0 that gives CD and NW the values they have in `cr0`, and changes no other bit. L1 and
+  // L2 run with them: VM entry and VM exit leave both as they are. NW is 1 only if CD is. SDM Vol.
+  // 3C, 27.3.2.1 "Loading Guest Control Registers, Debug Registers, and MSRs".
+  virtual void WriteCacheControl(uint64_t cr0) = 0;
   // Called before each Shared<T> operation; the access follows before the next call of any port.
   virtual void BeforeSharedAccess(const SharedAccess& access) = 0;
   // Returns when the condition holds; NMIs are taken meanwhile if they are not blocked.

@@ -110,6 +110,7 @@ TEST_F(SharedTest, AcquireWaitsAgainIfAnotherCpuWasFaster) {
     void UnblockNmi() override {}
     void Invalidate(const Invalidation&) override {}
     void WriteXcr0(uint64_t) override {}
+    void WriteCacheControl(uint64_t) override {}
     void BeforeSharedAccess(const SharedAccess&) override {}
     void SpinUntil(const SpinCondition&) override {
       ++waits;

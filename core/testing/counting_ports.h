@@ -74,6 +74,7 @@ class CountingCpu final : public Cpu {
   void UnblockNmi() override { ++calls_[PortCall::kOther]; }
   void Invalidate(const Invalidation&) override { ++calls_[PortCall::kInvalidate]; }
   void WriteXcr0(uint64_t) override { ++calls_[PortCall::kOther]; }
+  void WriteCacheControl(uint64_t) override { ++calls_[PortCall::kOther]; }
   void BeforeSharedAccess(const SharedAccess&) override { ++calls_[PortCall::kSharedAccess]; }
   // There is no other CPU: what is waited for is so already.
   void SpinUntil(const SpinCondition&) override { ++calls_[PortCall::kSharedAccess]; }

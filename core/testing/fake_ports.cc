@@ -7,6 +7,7 @@
 #include <ostream>
 #include <utility>
 
+#include "core/x86/control_registers.h"
 #include "gtest/gtest.h"
 
 namespace nvmx {
@@ -97,6 +98,11 @@ void FakeCpu::Invalidate(const Invalidation& invalidation) {
 void FakeCpu::WriteXcr0(uint64_t value) {
   log_.push_back("XSETBV");
   xcr0_ = value;
+}
+
+void FakeCpu::WriteCacheControl(uint64_t cr0) {
+  log_.push_back("MOV to CR0");
+  cache_control_ = cr0 & (Cr0::kCd | Cr0::kNw);
 }
 
 void FakeCpu::BeforeSharedAccess(const SharedAccess& access) {

@@ -27,8 +27,8 @@ namespace nvmx {
 
 // The lines are "load CELL", "store CELL", "add CELL", "release CELL", "spin CELL=VALUE", "spin
 // CELL>=VALUE", "acquire CELL", "VMPTRLD VMCS01", "VMREAD FIELD", "VMWRITE FIELD", "RDMSR 10",
-// "WRMSR 10" (hexadecimal), "CPUID", "unblock NMI", "INVEPT", "INVVPID", "XSETBV", "RDTSC", "NMI to
-// all others", "NMI to 2", "trace KIND", "read memory", "write memory".
+// "WRMSR 10" (hexadecimal), "CPUID", "unblock NMI", "INVEPT", "INVVPID", "XSETBV", "MOV to CR0",
+// "RDTSC", "NMI to all others", "NMI to 2", "trace KIND", "read memory", "write memory".
 using EventLog = std::vector<std::string>;
 
 class FakeCpu final : public Cpu {
@@ -42,6 +42,7 @@ class FakeCpu final : public Cpu {
   void UnblockNmi() override;
   void Invalidate(const Invalidation& invalidation) override;
   void WriteXcr0(uint64_t value) override;
+  void WriteCacheControl(uint64_t cr0) override;
   void BeforeSharedAccess(const SharedAccess& access) override;
   // If the condition does not hold, calls WhileWaiting's function once. If it then still does not
   // hold, the test fails, and the cell is set to the wanted value so that it ends.
@@ -81,6 +82,8 @@ class FakeCpu final : public Cpu {
   // What was to be dropped, in order.
   const std::vector<Invalidation>& invalidations() const { return invalidations_; }
   uint64_t xcr0() const { return xcr0_; }
+  // CR0.CD and CR0.NW.
+  uint64_t cache_control() const { return cache_control_; }
 
  private:
   CpuIndex index_;
@@ -97,10 +100,11 @@ class FakeCpu final : public Cpu {
   int unblock_nmi_calls_ = 0;
   std::vector<Invalidation> invalidations_;
   uint64_t xcr0_ = 1;
+  uint64_t cache_control_ = 0;
 };
 
-// VMCS01, VMCS02 and the shadow VMCS. An access to a field that a CPU with these capabilities does not have fails
-// the test.
+// VMCS01, VMCS02 and the shadow VMCS. An access to a field that a CPU with these capabilities does
+// not have fails the test.
 class FakeVmcs final : public Vmcs {
  public:
   FakeVmcs(const Capabilities& hardware, EventLog& log) : hardware_(hardware), log_(log) {}

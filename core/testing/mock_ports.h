@@ -24,6 +24,7 @@ class MockCpu : public Cpu {
   MOCK_METHOD(void, UnblockNmi, (), (override));
   MOCK_METHOD(void, Invalidate, (const Invalidation& invalidation), (override));
   MOCK_METHOD(void, WriteXcr0, (uint64_t value), (override));
+  MOCK_METHOD(void, WriteCacheControl, (uint64_t cr0), (override));
   MOCK_METHOD(void, BeforeSharedAccess, (const SharedAccess& access), (override));
   MOCK_METHOD(void, SpinUntil, (const SpinCondition& condition), (override));
 };

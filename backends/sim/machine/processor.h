@@ -51,9 +51,11 @@ class Processor final : public lhv::GuestCpu {
   CpuidRegisters Cpuid(uint32_t leaf, uint32_t subleaf) const;
   // Whether XSETBV of XCR0 accepts the value.
   static bool IsValidXcr0(uint64_t value);
-  // INVEPT or INVVPID, and XSETBV of XCR0 with a value that is valid, by L0.
+  // INVEPT or INVVPID, XSETBV of XCR0 with a value that is valid, and MOV to CR0 of these bits, by
+  // L0.
   void Invalidate(const Invalidation& invalidation);
   void WriteXcr0(uint64_t value) { state_.xcr0 = value; }
+  void WriteCacheControl(uint64_t cr0);
   Mmu& mmu() { return mmu_; }
   // VMLAUNCH or VMRESUME, whichever the launch state wants. Returns when the entry is complete, or
   // with the processor back in root operation if it failed. SDM Vol. 3C, chapter 27 "VM Entries".

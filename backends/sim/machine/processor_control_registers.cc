@@ -96,6 +96,11 @@ Processor::Outcome Processor::WriteCr0(uint64_t value) {
   return Outcome::kNext;
 }
 
+void Processor::WriteCacheControl(uint64_t cr0) {
+  constexpr uint64_t kChanged = Cr0::kCd | Cr0::kNw;
+  state_.switched.cr0 = (state_.switched.cr0 & ~kChanged) | (cr0 & kChanged);
+}
+
 Processor::Outcome Processor::WriteCr3(uint64_t value) {
   SwitchedRegisters& r = state_.switched;
   const bool has_pcids = (r.cr4 & Cr4::kPcide) != 0;

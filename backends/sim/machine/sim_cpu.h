@@ -191,6 +191,7 @@ class SimCpu final : private Platform,
     processor_.Invalidate(invalidation);
   }
   void WriteXcr0(uint64_t value) override { processor_.WriteXcr0(value); }
+  void WriteCacheControl(uint64_t cr0) override { processor_.WriteCacheControl(cr0); }
   void BeforeSharedAccess(const SharedAccess& access) override;
   void SpinUntil(const SpinCondition& condition) override;
   // Vmcs

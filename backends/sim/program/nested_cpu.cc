@@ -227,7 +227,9 @@ void NestedCpu::Invalidate(const Invalidation& invalidation) {
   processor().Invalidate(invalidation);
 }
 
-void NestedCpu::WriteXcr0(uint64_t value) { processor().state().xcr0 = value; }
+void NestedCpu::WriteXcr0(uint64_t value) { processor().WriteXcr0(value); }
+
+void NestedCpu::WriteCacheControl(uint64_t cr0) { processor().WriteCacheControl(cr0); }
 
 void NestedCpu::Record(TraceKind kind, uint64_t first, uint64_t second) {
   if (kind == TraceKind::kEntryRefused) {

@@ -124,6 +124,7 @@ class NestedCpu final : public ProgramCpu,
   void UnblockNmi() override;
   void Invalidate(const Invalidation& invalidation) override;
   void WriteXcr0(uint64_t value) override;
+  void WriteCacheControl(uint64_t cr0) override;
   void BeforeSharedAccess(const SharedAccess&) override {}
   void SpinUntil(const SpinCondition& condition) override;
   // Vmcs

@@ -119,6 +119,7 @@ class L0Cpu final : private Cpu,
   void UnblockNmi() override;
   void Invalidate(const Invalidation& invalidation) override;
   void WriteXcr0(uint64_t value) override;
+  void WriteCacheControl(uint64_t cr0) override;
   void BeforeSharedAccess(const SharedAccess&) override {}
   void SpinUntil(const SpinCondition& condition) override;
   // Vmcs

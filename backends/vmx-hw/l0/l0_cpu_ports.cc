@@ -13,6 +13,7 @@
 #include "backends/vmx-hw/machine/cpus.h"
 #include "backends/vmx-hw/machine/local_apic.h"
 #include "backends/vmx-hw/machine/power.h"
+#include "core/x86/control_registers.h"
 
 namespace nvmx::metal {
 namespace {
@@ -133,6 +134,11 @@ void L0Cpu::WriteXcr0(uint64_t value) {
                :
                : "c"(0), "a"(static_cast<uint32_t>(value)),
                  "d"(static_cast<uint32_t>(value >> 32)));
+}
+
+void L0Cpu::WriteCacheControl(uint64_t cr0) {
+  constexpr auto kChanged = static_cast<uintptr_t>(Cr0::kCd | Cr0::kNw);
+  WriteCr0((ReadCr0() & ~kChanged) | (static_cast<uintptr_t>(cr0) & kChanged));
 }
 
 void L0Cpu::SpinUntil(const SpinCondition& condition) {
