@@ -39,9 +39,16 @@ const char* NameOf(OperationKind kind) {
 // The operations of one CPU, whose window the addresses are in.
 class Writer {
  public:
-  explicit Writer(uint32_t cpu) : window_(lhv::WindowOf(cpu)) {}
+  explicit Writer(uint32_t cpu)
+      : l1_code_(lhv::CodeOf(cpu, lhv::kL1CodeBase)), window_(lhv::WindowOf(cpu)) {}
 
   std::string Line(const Operation& operation) const {
+    if (operation.kind == OperationKind::kSetHostRip) {
+      // One that stands alone has no name in a text.
+      return Line({.kind = OperationKind::kVmwrite,
+                   .selector = Encoding(VmcsField::kHostRip),
+                   .value = lhv::OperationAddress(l1_code_, operation.value)});
+    }
     const std::string argument = Argument(operation);
     return absl::StrCat("      - ", NameOf(operation.kind), argument.empty() ? "" : ": ", argument,
                         "\n");
@@ -201,6 +208,7 @@ class Writer {
     return width >= sizeof value ? value : value & ((uint64_t{1} << width * 8) - 1);
   }
 
+  const uint64_t l1_code_;
   const uint64_t window_;
 };
 
@@ -270,20 +278,25 @@ bool IsVmEntry(const Operation& operation) {
   return operation.kind == OperationKind::kVmlaunch || operation.kind == OperationKind::kVmresume;
 }
 
+// Whether the assembler puts this operation there by itself, before a VM entry.
+bool IsOfTheNextVmEntry(const std::vector<Operation>& operations, size_t at) {
+  return operations[at].kind == OperationKind::kSetHostRip && operations[at].value == at + 2 &&
+         at + 1 < operations.size() && IsVmEntry(operations[at + 1]);
+}
+
 std::string Section(const char* name, const Writer& writer,
                     const std::vector<Operation>& operations, size_t begin, size_t end) {
   if (begin == end) return "";
   const bool of_l1 = std::string_view(name) != "l2";
   std::string text = absl::StrCat("    ", name, ":\n");
   for (size_t at = begin; at < end; ++at) {
-    // The assembler puts it before each VM entry.
-    if (operations[at].kind == OperationKind::kSetHostRip) continue;
-    if (of_l1 && IsVmEntry(operations[at]) &&
-        (at == 0 || operations[at - 1].kind != OperationKind::kSetHostRip)) {
-      absl::StrAppend(&text, "      - ", NameOf(operations[at].kind), ": {keep_host_rip: true}\n");
-      continue;
+    const Operation& operation = operations[at];
+    if (IsOfTheNextVmEntry(operations, at)) continue;
+    if (of_l1 && IsVmEntry(operation) && (at == 0 || !IsOfTheNextVmEntry(operations, at - 1))) {
+      absl::StrAppend(&text, "      - ", NameOf(operation.kind), ": {keep_host_rip: true}\n");
+    } else {
+      absl::StrAppend(&text, writer.Line(operation));
     }
-    absl::StrAppend(&text, writer.Line(operations[at]));
   }
   return text;
 }

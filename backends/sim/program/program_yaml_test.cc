@@ -143,6 +143,21 @@ TEST(ProgramYamlEntryTest, AnEntryThatTheRunBeginsWithKeepsItsHostRip) {
   ExpectSame(cpu, again->cpus[0].l1, cpu.l1);
 }
 
+// A fuzzer can take the VM entry behind it away, or put another one there.
+TEST(ProgramYamlEntryTest, AHostRipThatIsNotThatOfTheNextEntryIsWritten) {
+  lhv::GuestProgram program =
+      *lhv::Assemble("entry.yaml", "name: entry\ncpus: [{run: [nop, vmlaunch, vmresume]}]\n", 1);
+  std::vector<lhv::Operation>& l1 = program.cpus[0].l1;
+  ASSERT_EQ(l1[1].kind, lhv::OperationKind::kSetHostRip);
+  ASSERT_EQ(l1[3].kind, lhv::OperationKind::kSetHostRip);
+  l1[1].value = 4;
+  l1.erase(l1.begin() + 4);
+  const absl::StatusOr<lhv::GuestProgram> again =
+      lhv::Assemble("again.yaml", ProgramYaml(program), 1);
+  ASSERT_TRUE(again.ok()) << again.status();
+  ExpectSame(program.cpus[0], again->cpus[0].l1, l1);
+}
+
 INSTANTIATE_TEST_SUITE_P(Generated, ProgramYamlTest, testing::Range<uint64_t>(0, 200));
 // A displacement has 32 bits.
 INSTANTIATE_TEST_SUITE_P(OperandFarAway, ProgramYamlTest, testing::Values(263));
