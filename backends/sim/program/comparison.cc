@@ -105,7 +105,7 @@ void Comparer::Judge(const lhv::GuestProgram& program, Comparison& result) {
   if (const DeclaredDifference* row = FindDeclaredDifference(program, result)) {
     result.likeness = Likeness::kDeclared;
     result.declared = row->name;
-  } else if (nested_is_sound && result.ambiguous) {
+  } else if (nested_is_sound && (result.ambiguous || !keep_.ExitedLike(evict_))) {
     result.likeness = SameObservations(result.evict, result.nested) ? Likeness::kSameAsOnePolicy
                                                                     : Likeness::kTlbDependent;
   } else if (nested_is_sound && IsLeftOpen(result)) {

@@ -36,7 +36,8 @@ enum class Likeness : uint8_t {
   // The program depends on stale translations: the reference itself gives two logs, one for each
   // policy, and the core gives one of them,
   kSameAsOnePolicy,
-  // or another, which can be as right: a processor may keep some translations and drop others.
+  // or another, which can be as right: a processor may keep some translations and drop others. The
+  // reference's own two may then look alike, if the program does not ask where its VM exits were.
   kTlbDependent,
   // The table of declared differences has it.
   kDeclared,

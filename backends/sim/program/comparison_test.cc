@@ -131,6 +131,25 @@ lhv::GuestProgram ReadOf(const std::string& address) {
   return MustAssemble(text);
 }
 
+// The second VM exit is a VMCALL with the page that the TLB kept, an EPT violation without.
+TEST(NativeMachineTest, TheLastExitsDifferThoughTheLogsDoNot) {
+  std::string text = kStale;
+  const std::string entry = "{ept_entry: b}",
+                    second = "- read_memory: {address_of: a}\n      - vmcall\n";
+  text.replace(text.find(entry), entry.size(), "0");
+  text.replace(text.rfind(second), second.size(),
+               "- write_memory: {address: a, value: 3}\n      - vmcall\n");
+  NativeMachine keep(1, TlbPolicy::kKeep), evict(1, TlbPolicy::kEvictAtOnce);
+  ProgramResult kept, evicted;
+  keep.Run(MustAssemble(text), kept);
+  evict.Run(MustAssemble(text), evicted);
+  EXPECT_FALSE(FirstDifference(kept, evicted));
+  EXPECT_FALSE(keep.ExitedLike(evict));
+  keep.Run(MustAssemble(kStale), kept);
+  evict.Run(MustAssemble(kStale), evicted);
+  EXPECT_TRUE(keep.ExitedLike(evict));
+}
+
 TEST(ComparerTest, MemoryThatNothingAnswersIsTheSame) {
   Comparer comparer(1);
   Comparison comparison;

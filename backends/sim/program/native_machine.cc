@@ -67,6 +67,25 @@ void NativeMachine::Report(ProgramResult& result) {
   result.left_open_at = left_open_at_;
 }
 
+bool NativeMachine::ExitedLike(const NativeMachine& other) const {
+  const auto current_vmcs = [](const ProcessorState& state) -> const VmcsImage* {
+    if (state.operation == Operation::kOff || state.current_vmcs_pointer == kNoVmcs) return nullptr;
+    return &state.vmcs[state.current_vmcs].fields;
+  };
+  for (size_t index = 0; index < cpus_.size(); ++index) {
+    const VmcsImage* a = current_vmcs(cpus_[index]->processor().state());
+    const VmcsImage* b = current_vmcs(other.cpus_[index]->processor().state());
+    if ((a == nullptr) != (b == nullptr)) return false;
+    if (a == nullptr) continue;
+    for (const VmcsFieldInformation& row : kVmcsFields) {
+      // VM exits write these.
+      const bool is_read_only = Type(row.field) == FieldType::kReadOnlyData;
+      if (is_read_only && a->Read(row.field) != b->Read(row.field)) return false;
+    }
+  }
+  return true;
+}
+
 CpuEnd NativeMachine::End(uint32_t index) { return cpus_[index]->End(); }
 
 void NativeMachine::SaveStart() {

@@ -31,6 +31,10 @@ class NativeMachine final : public ProgramMachine {
                 NativeFeatures features = NativeFeatures::kOffered);
   ~NativeMachine() override;
 
+  // Whether the last run left the same exit information in the current VMCS of each CPU as that of
+  // the other machine. A program need not have looked at it.
+  bool ExitedLike(const NativeMachine& other) const;
+
  private:
   class NativeCpu;
 
