@@ -7,7 +7,7 @@ from lib.problem import Problem
 
 ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 DATA = "fuzz/mutants/mutants.txt"
-KEYS = ("mutant", "file", "breaks", "ask")
+KEYS = ("mutant", "file", "breaks", "unseen", "ask")
 NEEDED_KEYS = ("mutant", "file", "breaks")
 
 
@@ -16,7 +16,7 @@ class Mutant:
 
     def __init__(self, where):
         self.where = where
-        self.mutant = self.file = self.breaks = self.ask = None
+        self.mutant = self.file = self.breaks = self.unseen = self.ask = None
         self.before = []
         self.after = []
 
