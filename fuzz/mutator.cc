@@ -68,7 +68,7 @@ void PutWritesFirst(const TargetInformation& target, CpuProgram& cpu) {
     std::rotate(end, operation, operation + 1);
     ++end;
   }
-  if (target.most_entries == 1 && target.most_l2_operations <= 4 && entry != cpu.l1.end()) {
+  if (target.most_entries == 1 && entry != cpu.l1.end()) {
     cpu.l1.erase(entry + 1, cpu.l1.end());
   }
 }
