@@ -186,6 +186,8 @@ class InputReader::Visitor final : public lhv::BinaryProgramVisitor {
 };
 
 const lhv::GuestProgram* InputReader::Read(std::span<const std::byte> bytes) {
+  if (!read_.empty() && std::ranges::equal(bytes, read_)) return &program_;
+  read_.clear();
   const bool whole = form_ == InputForm::kWholeProgram;
   Visitor visitor(*this, whole);
   const lhv::BinaryProgramError error = lhv::ReadBinaryProgram(bytes, visitor);
@@ -200,6 +202,7 @@ const lhv::GuestProgram* InputReader::Read(std::span<const std::byte> bytes) {
     return nullptr;
   }
   visitor.Finish();
+  read_.assign(bytes.begin(), bytes.end());
   return &program_;
 }
 

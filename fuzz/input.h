@@ -95,6 +95,8 @@ class InputReader {
   const InputForm form_;
   const size_t most_operations_ = lhv::kMaxOperations;
   lhv::GuestProgram program_;
+  // What `program_` was read from; empty if it is of no use. A fuzzer changes what it has just run.
+  std::vector<std::byte> read_;
   const char* error_ = "";
 };
 
