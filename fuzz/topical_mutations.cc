@@ -4,6 +4,7 @@
 #include <cstring>
 #include <optional>
 
+#include "backends/sim/machine/processor_profile.h"
 #include "core/vmx/ept.h"
 #include "core/vmx/msr_list.h"
 #include "core/x86/address.h"
@@ -184,6 +185,7 @@ uint32_t SomeMsr(Random& random) {
 }
 
 void MutateMsrList(CpuProgram& cpu, Random& random, const ByteMutator& mutate_bytes) {
+  static const uint64_t kWidth = sim::SimulatedCapabilities().physical_address_width;
   const ListFields& list = random.Of(kLists);
   Operation& address =
       WriteOf(cpu, list.address, lhv::Vmwrite(list.address, list.place, lhv::kValueIsWindowOffset));
@@ -198,7 +200,8 @@ void MutateMsrList(CpuProgram& cpu, Random& random, const ByteMutator& mutate_by
         break;
       case 1:
         address.flags &= static_cast<uint16_t>(~lhv::kValueIsWindowOffset);
-        address.value = (uint64_t{1} << random.Between(32, 52)) - random.Below(4) * 16;
+        address.value = (uint64_t{1} << (random.OneIn(2) ? kWidth : random.Between(32, 52))) -
+                        random.Below(4) * sizeof(MsrListEntry);
         break;
       default:
         address.value ^= random.Bit(40);
