@@ -39,7 +39,7 @@ def setUpModule():
     for cpus in (2, 1):
         for mode in ("nested", "native"):
             Bochs.runs[mode, cpus] = pool.submit(run_programs, mode, cpus)
-    Generated.runs["native"] = pool.submit(run, "machines", "--generate", str(GENERATED), "--on",
+    Generated.runs["native"] = pool.submit(run, "machines", "--generate", str(GENERATED), "--machines",
                                            "bochs-native")
     for run_of_i386 in (("nested", 2, "--arch", "i386"), ("nested", 2, "--l1-arch", "i386"),
                         ("native", 1, "--arch", "i386")):

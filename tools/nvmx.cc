@@ -53,6 +53,7 @@ const std::vector<Command>& Commands() {
        "wrote "
        "on the serial line of a machine that ran them, and is compared with sim-native. --tap "
        "prints the result as a TAP stream.\n"
+       "With --machines A,B, scripts/nvmx runs them in Bochs too: scripts/machines --help.\n"
        "Exit status: 0 if nothing differs that is not declared, 1 if something does, 2 for bad "
        "input.",
        {"processor", "cpus", "l1_arch", "verbose", "target", "log", "log_of", "tap"},
