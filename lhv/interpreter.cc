@@ -230,9 +230,14 @@ InstructionEnd Interpreter::RunErrorRead(GuestCpu& cpu, const Place& place) {
 
 InstructionEnd Interpreter::RunHandler(GuestCpu& cpu, const Handler& handler) {
   const EventFrame frame = cpu.TopFrame(handler.vector);
-  const std::optional<Place> interrupted =
+  std::optional<Place> interrupted =
       InterruptedPlace(handler.level, frame.rip, cpu.ScratchRegister());
   if (SkipsOperation(handler.vector) && interrupted) {
+    // Behind the last instruction of an operation it is a trap of that, or an event could not be
+    // delivered. Then it is a fault of the next operation, and has an error code.
+    if (frame.has_error_code && interrupted->slot != kSlotsPerOperation - 1) {
+      interrupted = Settled(*interrupted, cpu.ScratchRegister());
+    }
     // Not to the next operation: the step is repeated if something takes control before the
     // handler's return completes, and must then find the same operation in the frame.
     cpu.SetResumeRip(

@@ -102,6 +102,37 @@ TEST_F(InterpreterTest, AHandlerThatIsInterruptedBeforeItsIretSkipsOneOperationO
   EXPECT_EQ(cpu_.executed.size(), 6u);  // RDMSR, IRET three times, NOP twice
 }
 
+TEST_F(InterpreterTest, AFaultBehindAnOperationIsOneOfTheNext) {
+  Load({kNop, kReadPat, kReadPat});
+  cpu_.on_execute = [this](const Instruction& instruction) -> std::optional<InstructionEnd> {
+    if (instruction.kind != InstructionKind::kNop) return std::nullopt;
+    cpu_.rip += kInstructionBytes;
+    cpu_.Deliver(1, kGp, 0);
+    return InstructionEnd{.completed = true, .diverted = true};
+  };
+  Step();
+  Step();
+  EXPECT_THAT(log_.observations,
+              ElementsAre(Observation{ObservationKind::kFault, 1, 1, kGp, 0, 1}));
+  EXPECT_EQ(cpu_.rip, L1(2));
+}
+
+TEST_F(InterpreterTest, ATrapIsOneOfItsOperation) {
+  constexpr auto kBreakpoint = static_cast<uint8_t>(Vector::kBreakpoint);
+  Load({{.kind = OperationKind::kInt3}, kReadPat});
+  cpu_.on_execute = [this](const Instruction& instruction) -> std::optional<InstructionEnd> {
+    if (instruction.kind != InstructionKind::kInt3) return std::nullopt;
+    cpu_.rip += kInstructionBytes;
+    cpu_.Deliver(1, kBreakpoint);
+    return InstructionEnd{.completed = true, .diverted = true};
+  };
+  Step();
+  Step();
+  EXPECT_THAT(log_.observations,
+              ElementsAre(Observation{ObservationKind::kFault, 1, 0, kBreakpoint, 0, 0}));
+  EXPECT_EQ(cpu_.rip, L1(1));
+}
+
 TEST_F(InterpreterTest, ADebugExceptionReturnsToWhatWasNext) {
   Load({kNop, kReadPat});
   Step();
