@@ -35,6 +35,14 @@ bool IsL2Handler(uint64_t rip) {
 uint8_t VectorAt(uint64_t rip) { return static_cast<uint8_t>(rip / kHandlerBytes % kVectorCount); }
 bool IsVmEntry(Kind kind) { return kind == Kind::kVmlaunch || kind == Kind::kVmresume; }
 
+bool Returns(Kind kind) { return kind == Kind::kIret || kind == Kind::kHandlerReturn; }
+
+// Where the code of an instruction at the slot is. What returns from a handler lies behind its
+// slot, which stays at rest: an event right behind the return can lead to the same handler.
+uint64_t PlaceOfCode(Kind kind, uint64_t slot) {
+  return Returns(kind) && slot >= kL1HandlerBase ? slot + kInstructionBytes : slot;
+}
+
 uint64_t AddressOf(void (*function)()) { return reinterpret_cast<uintptr_t>(function); }
 
 }  // namespace
@@ -113,46 +121,46 @@ constexpr uint8_t kMovSs[] = {0x8E, 0xD5};  // MOV SS, EBP
 constexpr auto kRegisterOfMovSs = static_cast<size_t>(GeneralRegister::kRbp);
 #endif
 
-void MetalGuestCpu::Enter(uint64_t slot) {
+void MetalGuestCpu::Enter(uint64_t slot, uint64_t place) {
   constexpr uint8_t kSti = 0xFB;
   const bool interrupts = (area_.rflags & Rflags::kIf) != 0;
   const uint64_t rflags = area_.rflags;
   // A trap of the image's own code would be nobody's.
   area_.rflags &= ~(Rflags::kIf | Rflags::kTf);
-  area_.target = slot;
+  area_.target = place;
   area_.leave_by = WayOut(interrupts);
   uint64_t before = 0;
   if (shadow_ != Shadow::kNone) {
     // The instruction that holds events back is executed again, right before the next one.
-    before = Memory<uint64_t>(slot - sizeof before);
+    before = Memory<uint64_t>(place - sizeof before);
     if (shadow_ == Shadow::kSti) {
-      area_.target = slot - 1;
+      area_.target = place - 1;
       Memory<uint8_t>(area_.target) = kSti;
       area_.leave_by = WayOut(false);
     } else {
-      area_.target = slot - sizeof kMovSs;
+      area_.target = place - sizeof kMovSs;
       for (size_t i = 0; i < sizeof kMovSs; ++i) Memory<uint8_t>(area_.target + i) = kMovSs[i];
       area_.registers[kRegisterOfMovSs] = ReadSs();
     }
   }
   area_.aborted = 0;
   EnterGuestProgram(&area_);
-  if (shadow_ != Shadow::kNone) Memory<uint64_t>(slot - sizeof before) = before;
+  if (shadow_ != Shadow::kNone) Memory<uint64_t>(place - sizeof before) = before;
   if (area_.aborted != 0) {
     area_.rflags = rflags;
     area_.rip = slot;
     return;
   }
   shadow_ = Shadow::kNone;
-  RepairFrame(slot);
+  RepairFrame(slot, place);
 }
 
-void MetalGuestCpu::RepairFrame(uint64_t left_for) {
+void MetalGuestCpu::RepairFrame(uint64_t left_for, uint64_t place) {
   if (!IsAtHandler()) return;
   const uint64_t saved = TopFrame(0).rip;
   if (const std::optional<uint64_t> slot = slots_.SlotOfStub(saved)) {
     SetResumeRip(*slot);
-  } else if (slots_.IsOnWayOut(saved)) {
+  } else if (saved == place || slots_.IsOnWayOut(saved)) {
     SetResumeRip(left_for);
   } else if (slots_.IsInCommonCode(saved)) {
     SetResumeRip(area_.saved_r14);
@@ -220,7 +228,7 @@ bool MetalGuestCpu::Poll() {
     DeliverDeferred();
     return true;
   }
-  Enter(slot);
+  Enter(slot, slot);
   if (area_.aborted != 0) DeliverDeferred();
   NoteLevel();
   EndInterrupt();
@@ -238,7 +246,7 @@ void MetalGuestCpu::Rest() {
   constexpr CodeSlots::Bytes kJumpToSelf = {0xEB, 0xFE, 0xEB, 0xFE, 0xEB, 0xFE, 0xEB, 0xFE};
   const uint64_t slot = area_.rip;
   const CodeSlots::Bytes at_rest = slots_.Write(slot, kJumpToSelf);
-  Enter(slot);
+  Enter(slot, slot);
   slots_.Write(slot, at_rest);
   NoteLevel();
   EndInterrupt();
@@ -280,10 +288,11 @@ InstructionEnd MetalGuestCpu::Execute(const Instruction& instruction) {
   const bool is_int_2 = instruction.kind == Kind::kInt && instruction.first == kNmiVector;
   if (injects_nmi || is_int_2) shared_.nmis_under_way.fetch_add(1);
   const CodeSlots::Bytes next_at_rest = sti ? slots_.PrependCli(next) : CodeSlots::Bytes{};
+  const uint64_t place = PlaceOfCode(instruction.kind, slot);
   const CodeSlots::Bytes at_rest =
-      encoded.has_code ? slots_.Write(slot, encoded.code) : CodeSlots::Bytes{};
-  Enter(slot);
-  if (encoded.has_code) slots_.Write(slot, at_rest);
+      encoded.has_code ? slots_.Write(place, encoded.code) : CodeSlots::Bytes{};
+  Enter(slot, place);
+  if (encoded.has_code) slots_.Write(place, at_rest);
   if (sti) slots_.Write(next, next_at_rest);
   if (area_.aborted != 0) {
     DeliverDeferred();
@@ -329,7 +338,8 @@ InstructionEnd MetalGuestCpu::EndOf(const Instruction& instruction,
 bool MetalGuestCpu::Completed(const Instruction& instruction, uint64_t slot) {
   const uint64_t next = slot + kInstructionBytes;
   const uint64_t rip = area_.rip;
-  const bool returns = instruction.kind == Kind::kIret || instruction.kind == Kind::kHandlerReturn;
+  const bool returns = Returns(instruction.kind);
+  const uint64_t place = PlaceOfCode(instruction.kind, slot);
   if (level_ == 1 && IsVmEntry(instruction.kind)) {
     if (rip == next) return true;  // VMfail
     if (IsL2Code(rip) || IsL2Handler(rip)) {
@@ -349,6 +359,7 @@ bool MetalGuestCpu::Completed(const Instruction& instruction, uint64_t slot) {
     NoteExit();
     NoteLossOfL2();
     if (const std::optional<uint64_t> left = slots_.SlotOfStub(GuestRip())) SetGuestRip(*left);
+    if (place != slot && GuestRip() == place) SetGuestRip(slot);
     if (returns) return GuestRip() != slot;
     has_left_l2_ = GuestRip() == next;
     return has_left_l2_;

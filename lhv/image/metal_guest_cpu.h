@@ -69,10 +69,10 @@ class MetalGuestCpu final : public GuestCpu {
   uint64_t FrameAddress() const;
   // The value of CpuArea::leave_by.
   uint64_t WayOut(bool with_interrupts) const;
-  // Goes to `slot` and comes back.
-  void Enter(uint64_t slot);
+  // Goes to `slot`, whose code is at `place`, and comes back.
+  void Enter(uint64_t slot, uint64_t place);
   // The address that an event saved is one of the guest program's, not of the way to or from it.
-  void RepairFrame(uint64_t left_for);
+  void RepairFrame(uint64_t left_for, uint64_t place);
   bool IsAtHandler() const;
   void NoteLevel();
   // An event that came while the interpreter ran: as if it came now.
