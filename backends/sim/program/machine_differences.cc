@@ -7,6 +7,8 @@
 #include <tuple>
 
 #include "backends/sim/program/bochs_differences.h"
+#include "backends/sim/program/ept_of_program.h"
+#include "backends/sim/program/laid_out_memory.h"
 #include "core/vmx/msr_list.h"
 #include "core/vmx/vm_instruction_error.h"
 #include "core/x86/address.h"
@@ -21,9 +23,6 @@ using lhv::Observation;
 using lhv::ObservationKind;
 using lhv::Operation;
 using lhv::OperationKind;
-
-// Addresses of what the machines have are below it.
-constexpr uint64_t kLargestAddress = uint64_t{1} << 40;
 
 // --- What the SDM leaves undefined.
 
@@ -167,14 +166,20 @@ constexpr VmcsField kAddresses[] = {VmcsField::kGuestCr3,
 
 // The machine has memory there, or nothing, and the reference the other.
 Explained IsBehindForeignTable(const PlaceOfDifference& place) {
-  const uint64_t window = lhv::WindowOf(place.difference.cpu);
-  return PartingIf(AnyOperation(place, [window](const Operation& o) {
+  const uint32_t cpu = place.difference.cpu;
+  const LaidOutMemory memory(place.program.cpus[cpu], cpu);
+  const bool is_named = AnyOperation(place, [&memory](const Operation& o) {
     const bool is_address = (o.flags & lhv::kValueIsWindowOffset) == 0 &&
                             std::any_of(std::begin(kAddresses), std::end(kAddresses),
                                         [&o](VmcsField field) { return Writes(o, field); });
-    return is_address && o.value < kLargestAddress &&
-           (o.value < window || o.value >= window + lhv::kWindowBytes);
-  }));
+    return is_address && memory.IsForeign(o.value);
+  });
+  return PartingIf(is_named || LookAtEpt(place.program.cpus[cpu], cpu).names_foreign_table);
+}
+
+Explained IsBehindMovedCode(const PlaceOfDifference& place) {
+  const uint32_t cpu = place.difference.cpu;
+  return PartingIf(LookAtEpt(place.program.cpus[cpu], cpu).moves_code);
 }
 
 // What the model of Bochs's has, and the simulated processor has not.

@@ -2,10 +2,10 @@
 #include "backends/sim/program/program_needs.h"
 
 #include <algorithm>
-#include <cstring>
 #include <optional>
 
 #include "absl/strings/str_cat.h"
+#include "backends/sim/program/laid_out_memory.h"
 #include "core/vmx/controls.h"
 #include "core/vmx/ept.h"
 #include "core/x86/control_registers.h"
@@ -36,48 +36,21 @@ uint64_t AllowedControls(const Capabilities& c, uint32_t encoding) {
   }
 }
 
-// A page of EPT12 as the program lays it out, from its memory blocks.
-class LaidOutMemory {
- public:
-  LaidOutMemory(const lhv::CpuProgram& cpu, uint32_t index)
-      : cpu_(cpu), window_(lhv::WindowOf(index)) {}
-
-  uint64_t Word(uint64_t address) const {
-    for (const lhv::MemoryBlock& block : cpu_.memory) {
-      const uint64_t first = window_ + block.offset;
-      uint64_t word = 0;
-      // Addresses can be as large as a word has room for.
-      if (address < first || block.bytes.size() < sizeof word ||
-          address - first > block.bytes.size() - sizeof word) {
-        continue;
-      }
-      std::memcpy(&word, block.bytes.data() + (address - first), sizeof word);
-      return word;
+// Whether the EPT structure, or one below it, maps a page of 1 GByte. Levels below that of such
+// pages, from an EPTP that no VM entry accepts, have none.
+bool HasGBytePages(const LaidOutMemory& memory, uint64_t table, unsigned level) {
+  if (level < kEptLevelPdpte) return false;
+  for (unsigned n = 0; n < kEptEntries; ++n) {
+    const uint64_t entry = memory.Word(table + n * sizeof(uint64_t));
+    if ((entry & EptEntry::kPermissions) == 0) continue;
+    if (level == kEptLevelPdpte) {
+      if ((entry & EptEntry::kLarge) != 0) return true;
+    } else if (HasGBytePages(memory, entry & EptEntry::kAddress, level - 1)) {
+      return true;
     }
-    return 0;
   }
-
-  // Whether the EPT structure, or one below it, maps a page of 1 GByte. Levels below that of such
-  // pages, from an EPTP that no VM entry accepts, have none.
-  bool HasGBytePages(uint64_t table, unsigned level) const {
-    constexpr unsigned kEntries = 512;
-    if (level < kEptLevelPdpte) return false;
-    for (unsigned n = 0; n < kEntries; ++n) {
-      const uint64_t entry = Word(table + n * sizeof(uint64_t));
-      if ((entry & EptEntry::kPermissions) == 0) continue;
-      if (level == kEptLevelPdpte) {
-        if ((entry & EptEntry::kLarge) != 0) return true;
-      } else if (HasGBytePages(entry & EptEntry::kAddress, level - 1)) {
-        return true;
-      }
-    }
-    return false;
-  }
-
- private:
-  const lhv::CpuProgram& cpu_;
-  uint64_t window_;
-};
+  return false;
+}
 
 // Collects what is missing.
 class Search {
@@ -144,7 +117,8 @@ class Search {
           LookAtEptVpid(EptVpidCap::kPageWalkLength5, "5-level EPT");
         }
         if (Lacks(EptVpidCap::k1GByteMapping) &&
-            memory.HasGBytePages(eptp & Eptp::kAddress, std::min(5u, Eptp::WalkLength(eptp)))) {
+            HasGBytePages(memory, eptp & Eptp::kAddress,
+                          std::min(kMostEptLevels, Eptp::WalkLength(eptp)))) {
           Add("1-GByte pages of EPT");
         }
         return;
