@@ -27,6 +27,22 @@ bool IsMissing(uint32_t msr) {
          msr == Index(Msr::IA32_MISC_ENABLE);
 }
 
+// The operation that faults on the reference with #GP(0) and not on the machine; nullptr if the
+// difference is another.
+const lhv::Operation* FaultingOnReferenceOnly(const PlaceOfDifference& place) {
+  const auto& [reference, machine] = std::tie(place.difference.reference, place.difference.nested);
+  if (!reference || reference->kind != ObservationKind::kFault ||
+      reference->selector != static_cast<uint64_t>(Vector::kGeneralProtection) ||
+      reference->value != 0 ||
+      (machine && machine->kind == ObservationKind::kFault &&
+       machine->operation == reference->operation)) {
+    return nullptr;
+  }
+  const lhv::CpuProgram& cpu = place.program.cpus[place.difference.cpu];
+  const std::vector<lhv::Operation>& code = reference->level == 1 ? cpu.l1 : cpu.l2;
+  return reference->operation < code.size() ? &code[reference->operation] : nullptr;
+}
+
 }  // namespace
 
 // 27.8 "VM-Entry Failures During or After Loading Guest State": all but exit reason and exit
@@ -116,6 +132,18 @@ Explained IsInterruptWhileIfIsClear(const PlaceOfDifference& place) {
                    }));
 }
 
+// 25.4.2 "Guest Non-Register State": bits 0 to 3, 12, 14 and 16 exist.
+Explained IsUncheckedPendingDebugExceptions(const PlaceOfDifference& place) {
+  constexpr uint64_t kReserved = ~uint64_t{0x1'500F};
+  return PartingIf(
+      IsExit(place.difference.reference, ExitReason::kVmEntryFailureInvalidGuestState) &&
+      !IsExit(place.difference.nested, ExitReason::kVmEntryFailureInvalidGuestState) &&
+      AnyOperation(place, [](const lhv::Operation& o) {
+        return Writes(o, VmcsField::kGuestPendingDebugExceptions) &&
+               (o.value & kReserved) >> 32 != 0;
+      }));
+}
+
 Explained IsUncheckedPerfGlobalCtrl(const PlaceOfDifference& place) {
   const auto& reference = place.difference.reference;
   const bool is_refusal =
@@ -128,6 +156,37 @@ Explained IsUncheckedPerfGlobalCtrl(const PlaceOfDifference& place) {
                      return Writes(o, VmcsField::kGuestIa32PerfGlobalCtrl) ||
                             Writes(o, VmcsField::kHostIa32PerfGlobalCtrl);
                    }));
+}
+
+// #GP(0) of an operation that the machine completes without a trace.
+Explained IsUncheckedTscAux(const PlaceOfDifference& place) {
+  const lhv::Operation* const operation = FaultingOnReferenceOnly(place);
+  return operation != nullptr && operation->kind == OperationKind::kWrmsr &&
+                 operation->selector == Index(Msr::IA32_TSC_AUX) && operation->value >> 32 != 0
+             ? Explained::kReferenceOnly
+             : Explained::kNot;
+}
+
+// It reads zero there.
+Explained IsMissingCounter(const PlaceOfDifference& place) {
+  const lhv::Operation* const operation = FaultingOnReferenceOnly(place);
+  const auto& machine = place.difference.nested;
+  return StepIf(operation != nullptr && operation->kind == OperationKind::kRdpmc && machine &&
+                machine->kind == ObservationKind::kReadValue && machine->value == 0 &&
+                machine->operation == place.difference.reference->operation);
+}
+
+// 28.3.4 "Saving Non-Register State".
+Explained IsLostBlocking(const PlaceOfDifference& place) {
+  constexpr uint64_t kBlocking =
+      Interruptibility::kBlockingBySti | Interruptibility::kBlockingByMovSs;
+  const auto exit = LastExit(place);
+  const Difference& d = place.difference;
+  return StepIf(exit && IsOfAValue(place) &&
+                (exit->reason.basic() == ExitReason::kTripleFault ||
+                 exit->reason.basic() == ExitReason::kExceptionOrNmi) &&
+                IsField(d.reference, VmcsField::kGuestInterruptibilityState) &&
+                d.nested->value == (d.reference->value & ~kBlocking));
 }
 
 Explained IsKeptBlockingByNmi(const PlaceOfDifference& place) {
@@ -168,14 +227,14 @@ Explained IsInit(const PlaceOfDifference& place) {
 }
 
 Explained IsVmcallInRoot(const PlaceOfDifference& place) {
+  const auto is_vmcall = [](const Observation& o) {
+    return o.level == 1 &&
+           (o.kind == ObservationKind::kVmfailValid || o.kind == ObservationKind::kVmfailInvalid) &&
+           o.selector == static_cast<uint64_t>(lhv::InstructionKind::kVmcall);
+  };
   const auto& reference = place.difference.reference;
-  const bool is_vmcall =
-      reference && reference->level == 1 &&
-      (reference->kind == ObservationKind::kVmfailValid ||
-       reference->kind == ObservationKind::kVmfailInvalid) &&
-      reference->selector == static_cast<uint64_t>(lhv::InstructionKind::kVmcall);
-  if (is_vmcall && IsOfAValue(place)) return Explained::kStep;  // another error
-  return PartingIf(is_vmcall && HasStopped(place));
+  if (IsOfAValue(place) && is_vmcall(*reference)) return Explained::kStep;  // another error
+  return PartingIf(CanHaveStoppedAt(place, is_vmcall));
 }
 
 Explained IsInjectionOfType7(const PlaceOfDifference& place) {

@@ -207,14 +207,36 @@ Explained IsFieldOfMachine(const PlaceOfDifference& place) {
 
 // The image leaves VMX operation behind the program.
 Explained IsHeldInit(const PlaceOfDifference& place) {
+  const bool is_at_end = HasStopped(place) && !place.difference.reference;
   return PartingIf(
-      HasStopped(place) && !place.difference.reference &&
-      place.difference.reference_end == CpuEnd::kComplete &&
+      (is_at_end || HasLostLog(place)) && place.difference.reference_end == CpuEnd::kComplete &&
       AnyOperation(place, [](const Operation& o) { return o.kind == OperationKind::kSendInit; }));
 }
 
+// On the machine something is executed there, too: a window opens behind it.
+bool IsWindowBehindProgram(const PlaceOfDifference& place) {
+  const auto& [reference, machine] = std::tie(place.difference.reference, place.difference.nested);
+  return reference && reference->kind == ObservationKind::kDone && reference->level == 2 &&
+         (IsExit(machine, ExitReason::kInterruptWindow) || IsExit(machine, ExitReason::kNmiWindow));
+}
+
 Explained IsOutsideProgram(const PlaceOfDifference& place) {
-  return PartingIf(!place.difference.reference && place.difference.reference_end == CpuEnd::kLost);
+  const bool is_lost =
+      !place.difference.reference && place.difference.reference_end == CpuEnd::kLost;
+  return PartingIf(is_lost || IsWindowBehindProgram(place));
+}
+
+// Where the watchdog's NMI would have ended the program, it is a VM exit whose MSR lists fail.
+Explained IsAbortByWatchdog(const PlaceOfDifference& place) {
+  const Difference& d = place.difference;
+  const CpuEnd end = d.reference_end;
+  const bool rests = end == CpuEnd::kHalted || end == CpuEnd::kLost || end == CpuEnd::kCompleteInL2;
+  const bool has_ended = !d.nested && (d.nested_end == end || HasStopped(place));
+  return PartingIf(has_ended && rests && AnyOperation(place, [](const Operation& o) {
+                     return (Writes(o, VmcsField::kVmExitMsrLoadCount) ||
+                             Writes(o, VmcsField::kVmExitMsrStoreCount)) &&
+                            o.value != 0;
+                   }));
 }
 
 constexpr MachineDifference kRows[] = {

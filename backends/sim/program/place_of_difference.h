@@ -63,6 +63,19 @@ inline bool IsExit(const std::optional<lhv::Observation>& o, ExitReason reason) 
 inline bool HasStopped(const PlaceOfDifference& place) {
   return !place.difference.nested && place.difference.nested_end == CpuEnd::kShutdown;
 }
+// It has taken along what it had observed: with several CPUs that is written when the program is
+// over.
+inline bool HasLostLog(const PlaceOfDifference& place) {
+  return HasStopped(place) && place.machine.empty();
+}
+// Whether it can have stopped at an observation of the reference for which the predicate holds.
+template <typename Predicate>
+inline bool CanHaveStoppedAt(const PlaceOfDifference& place, Predicate predicate) {
+  if (!HasStopped(place)) return false;
+  if (place.difference.reference && predicate(*place.difference.reference)) return true;
+  return HasLostLog(place) &&
+         std::any_of(place.reference.begin(), place.reference.end(), predicate);
+}
 
 template <typename Predicate>
 inline bool AnyOperation(const PlaceOfDifference& place, Predicate predicate) {
