@@ -13,6 +13,7 @@
 #include "backends/vmx-hw/machine/text.h"
 #include "core/x86/address.h"
 #include "lhv/binary_program.h"
+#include "lhv/guest_cpu.h"
 #include "lhv/image/code_slots.h"
 #include "lhv/image/cpu_area.h"
 #include "lhv/image/cpu_instructions.h"
@@ -173,7 +174,7 @@ class CpuRun {
     while (turn.load() < program_cpus) metal::Pause();
     while (goes_on) goes_on = Step();
     // For those who go on, this CPU rests.
-    if (cpu_ == 0 && program_cpus > 1) EndForAll();
+    if (cpu_ == 0 && program_cpus > 1) EndForAll(guest_cpu_.level());
   }
 
   bool IsBehindSetup() const {
@@ -251,9 +252,13 @@ class CpuRun {
   }
 
   // CPUs that wait for an event get one.
-  static void EndForAll() {
+  static void EndForAll(unsigned level) {
     is_over = true;
-    metal::SendNmiToAllOthers();
+    // That asks an MSR for the APIC's mode, and in L2 RDMSR may be a VM exit.
+    if (level == 1) return metal::SendNmiToAllOthers();
+    LocalApic::Write(LocalApic::kInterruptCommandLow, InterruptCommand::kNmi |
+                                                          InterruptCommand::kAssert |
+                                                          InterruptCommand::kAllExcludingSelf);
   }
 
   const uint32_t cpu_;
