@@ -47,6 +47,7 @@ struct GuestProgram {
   std::string name;
   std::vector<CpuProgram> cpus;  // one for each CPU of the machine; an empty one rests
   L1Mode l1_mode = L1Mode::k64Bit;
+  bool says_l1_mode = false;  // the source does, not who assembled it
 };
 
 }  // namespace nvmx::lhv

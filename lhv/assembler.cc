@@ -120,7 +120,9 @@ std::optional<GuestProgram> AssembleProgram(SourceReader& reader, const YAML::No
   if (!cpus || !reader.CheckList(*cpus, "cpus")) return std::nullopt;
   GuestProgram assembled;
   assembled.name = *name;
-  assembled.l1_mode = ReadMode(reader, program).value_or(otherwise);
+  const std::optional<L1Mode> mode = ReadMode(reader, program);
+  assembled.l1_mode = mode.value_or(otherwise);
+  assembled.says_l1_mode = mode.has_value();
   for (const Entry& entry : ReadEntries(reader, *cpus, cpu_count)) {
     for (uint32_t i = 0; i < entry.cpus && !reader.failed(); ++i) {
       const auto cpu = static_cast<uint32_t>(assembled.cpus.size());

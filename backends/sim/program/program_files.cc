@@ -17,15 +17,6 @@ namespace {
 
 namespace fs = std::filesystem;
 
-bool SaysArch(const std::string& text) {
-  try {
-    const YAML::Node program = YAML::Load(text);
-    return program.IsMap() && program["arch"];
-  } catch (const YAML::Exception&) {
-    return false;
-  }
-}
-
 // What the entries ask for. Whatever is wrong with them is the assembler's to say.
 uint32_t CountCpus(const std::string& text) {
   uint64_t count = 0;
@@ -71,7 +62,7 @@ absl::StatusOr<lhv::GuestProgram> LoadProgram(const std::string& path, uint32_t 
   const std::string text{std::istreambuf_iterator<char>(file), std::istreambuf_iterator<char>()};
   absl::StatusOr<lhv::GuestProgram> program =
       lhv::Assemble(path, text, cpus == 0 ? CountCpus(text) : cpus, otherwise);
-  if (!program.ok() || otherwise == lhv::L1Mode::k64Bit || SaysArch(text)) return program;
+  if (!program.ok() || otherwise == lhv::L1Mode::k64Bit || program->says_l1_mode) return program;
   for (lhv::CpuProgram& cpu : program->cpus) cpu.expected.reset();
   return program;
 }
