@@ -144,6 +144,14 @@ TEST(ShowTest, WhatItPrintsIsTheSameProgram) {
   EXPECT_EQ(Nvmx("show " + again).out, shown.out);
 }
 
+TEST(ShowTest, AProgramForI386StaysOne) {
+  const std::string file = WriteFile("i386.yaml", absl::StrCat("arch: i386", kRefused));
+  const Output shown = Nvmx("show " + file);
+  const std::string again = WriteFile("again.yaml", shown.out);
+  EXPECT_EQ(Nvmx("run " + again).out, Nvmx("run " + file).out);
+  EXPECT_EQ(Nvmx("show " + again).out, shown.out);
+}
+
 TEST(ExplainTest, NamesTheRuleOfARefusedEntry) {
   const Output output = Nvmx("explain " + WriteFile("refused.yaml", kRefused));
   EXPECT_EQ(output.status, 0) << output.err;

@@ -3,6 +3,7 @@
 
 #include <bit>
 #include <cstring>
+#include <optional>
 #include <span>
 #include <utility>
 #include <vector>
@@ -14,8 +15,10 @@
 #include "core/x86/general_register.h"
 #include "core/x86/segment.h"
 #include "lhv/exit_fields.h"
+#include "lhv/l1_mode.h"
 #include "lhv/layout.h"
 #include "lhv/names.h"
+#include "lhv/narrowing.h"
 #include "lhv/operand.h"
 #include "lhv/operation_syntax.h"
 #include "lhv/operation_text.h"
@@ -39,8 +42,14 @@ const char* NameOf(OperationKind kind) {
 // The operations of one CPU, whose window the addresses are in.
 class Writer {
  public:
-  explicit Writer(uint32_t cpu)
-      : l1_code_(lhv::CodeOf(cpu, lhv::kL1CodeBase)), window_(lhv::WindowOf(cpu)) {}
+  Writer(uint32_t cpu, lhv::L1Mode mode)
+      : cpu_(cpu),
+        mode_(mode),
+        l1_code_(lhv::CodeOf(cpu, lhv::kL1CodeBase)),
+        window_(lhv::WindowOf(cpu)) {}
+
+  uint32_t cpu() const { return cpu_; }
+  lhv::L1Mode mode() const { return mode_; }
 
   std::string Line(const Operation& operation) const {
     if (operation.kind == OperationKind::kSetHostRip) {
@@ -208,6 +217,8 @@ class Writer {
     return width >= sizeof value ? value : value & ((uint64_t{1} << width * 8) - 1);
   }
 
+  const uint32_t cpu_;
+  const lhv::L1Mode mode_;
   const uint64_t l1_code_;
   const uint64_t window_;
 };
@@ -284,6 +295,28 @@ bool IsOfTheNextVmEntry(const std::vector<Operation>& operations, size_t at) {
          at + 1 < operations.size() && IsVmEntry(operations[at + 1]);
 }
 
+// Whether L1's operation, outside IA-32e mode, becomes two when its text is assembled.
+bool IsHalvedByText(const Operation& operation, uint32_t cpu) {
+  return operation.kind == OperationKind::kVmwrite && lhv::Narrowed(operation, 1, cpu).size() > 1;
+}
+
+// The VMWRITE that these two are the halves of; nothing if they are not.
+std::optional<Operation> WholeVmwrite(const Operation& low, const Operation& high, uint32_t cpu) {
+  constexpr unsigned kHalf = 32;
+  Operation whole = low;
+  whole.value |= high.value << kHalf;
+  if (lhv::Narrowed(whole, 1, cpu) != std::vector<Operation>{low, high}) return std::nullopt;
+  return whole;
+}
+
+// With an operand that is named it stays one.
+Operation WithNamedOperand(Operation operation) {
+  operation.flags |= lhv::kHasOperand;
+  operation.operand = lhv::PackOperand(
+      {.kind = lhv::Operand::Kind::kRegister, .general_register = GeneralRegister::kRax});
+  return operation;
+}
+
 std::string Section(const char* name, const Writer& writer,
                     const std::vector<Operation>& operations, size_t begin, size_t end) {
   if (begin == end) return "";
@@ -294,6 +327,12 @@ std::string Section(const char* name, const Writer& writer,
     if (IsOfTheNextVmEntry(operations, at)) continue;
     if (of_l1 && IsVmEntry(operation) && (at == 0 || !IsOfTheNextVmEntry(operations, at - 1))) {
       absl::StrAppend(&text, "      - ", NameOf(operation.kind), ": {keep_host_rip: true}\n");
+    } else if (of_l1 && writer.mode() == lhv::L1Mode::k32Bit &&
+               IsHalvedByText(operation, writer.cpu())) {
+      const std::optional<Operation> whole =
+          at + 1 < end ? WholeVmwrite(operation, operations[at + 1], writer.cpu()) : std::nullopt;
+      absl::StrAppend(&text, writer.Line(whole ? *whole : WithNamedOperand(operation)));
+      if (whole) ++at;
     } else {
       absl::StrAppend(&text, writer.Line(operation));
     }
@@ -315,10 +354,14 @@ void MakeNamesUnique(std::vector<lhv::MemoryBlock>& blocks) {
 }  // namespace
 
 std::string ProgramYaml(const lhv::GuestProgram& program) {
-  std::string text = absl::StrCat("name: \"", program.name, "\"\ncpus:\n");
+  std::string text = absl::StrCat("name: \"", program.name, "\"\n");
+  if (program.says_l1_mode || program.l1_mode == lhv::L1Mode::k32Bit) {
+    absl::StrAppend(&text, "arch: ", lhv::ArchOf(program.l1_mode), "\n");
+  }
+  absl::StrAppend(&text, "cpus:\n");
   for (uint32_t index = 0; index < program.cpus.size(); ++index) {
     const lhv::CpuProgram& cpu = program.cpus[index];
-    const Writer writer(index);
+    const Writer writer(index, program.l1_mode);
     // The entry may be empty but for this.
     absl::StrAppend(&text, "  - repeat: 1\n");
     std::vector<lhv::MemoryBlock> blocks = SeparateBlocks(cpu.memory);

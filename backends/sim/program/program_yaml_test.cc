@@ -4,8 +4,10 @@
 #include <algorithm>
 #include <utility>
 
+#include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
 #include "backends/sim/program/generator/generator.h"
+#include "core/vmx/vmcs_field.h"
 #include "gtest/gtest.h"
 #include "lhv/assembler.h"
 #include "lhv/layout.h"
@@ -156,6 +158,60 @@ TEST(ProgramYamlEntryTest, AHostRipThatIsNotThatOfTheNextEntryIsWritten) {
       lhv::Assemble("again.yaml", ProgramYaml(program), 1);
   ASSERT_TRUE(again.ok()) << again.status();
   ExpectSame(program.cpus[0], again->cpus[0].l1, l1);
+}
+
+constexpr char kFor32Bits[] = R"(
+name: for i386
+arch: i386
+cpus:
+  - memory: {vmxon: {bytes: 4096}, vmcs: {bytes: 4096}, page: {bytes: 4096}, idt: {bytes: 4096}}
+    setup: [enter_vmx: vmxon, baseline_vmcs: vmcs, set_handler: {vector: 2, idt: idt}]
+    run:
+      - vmwrite: {field: TSC_OFFSET, value: 0x123456789}
+      - vmwrite: {field: MSR_BITMAP_ADDRESS, address_of: page}
+      - write_memory: {address: page, value: 0x123456789}
+      - vmlaunch
+    l2: [vmwrite: {field: TSC_OFFSET, value: 1}, vmcall]
+)";
+
+lhv::CpuProgram& FirstCpu(lhv::GuestProgram& program) { return program.cpus[0]; }
+
+TEST(ProgramYamlModeTest, AProgramForI386ComesBackFromItsText) {
+  lhv::GuestProgram program = *lhv::Assemble("i386.yaml", kFor32Bits, 1);
+  const std::string text = ProgramYaml(program);
+  absl::StatusOr<lhv::GuestProgram> again = lhv::Assemble("again.yaml", text, 1);
+  ASSERT_TRUE(again.ok()) << again.status() << "\n" << text;
+  EXPECT_EQ(again->l1_mode, lhv::L1Mode::k32Bit);
+  EXPECT_EQ(FirstCpu(*again).run_begin, FirstCpu(program).run_begin);
+  ExpectSame(FirstCpu(*again), FirstCpu(*again).l1, FirstCpu(program).l1);
+  ExpectSame(FirstCpu(*again), FirstCpu(*again).l2, FirstCpu(program).l2);
+}
+
+// When a program is made small, one half of a VMWRITE can be left.
+TEST(ProgramYamlModeTest, OneHalfOfAVmwriteComesBackAsOneInstruction) {
+  lhv::GuestProgram program = *lhv::Assemble("i386.yaml", kFor32Bits, 1);
+  std::vector<lhv::Operation>& l1 = FirstCpu(program).l1;
+  const auto tsc_offset = l1.begin() + static_cast<ptrdiff_t>(FirstCpu(program).run_begin);
+  ASSERT_EQ(tsc_offset->selector, Encoding(VmcsField::kTscOffset));
+  l1.erase(tsc_offset + 1);
+  FirstCpu(program).l1_lines.resize(l1.size());
+  const absl::StatusOr<lhv::GuestProgram> again =
+      lhv::Assemble("again.yaml", ProgramYaml(program), 1);
+  ASSERT_TRUE(again.ok()) << again.status();
+  ASSERT_EQ(again->cpus[0].l1.size(), l1.size());
+  const lhv::Operation& found = again->cpus[0].l1[FirstCpu(program).run_begin];
+  EXPECT_EQ(found.selector, Encoding(VmcsField::kTscOffset));
+  EXPECT_EQ(found.value, 0x23456789);
+}
+
+// Then --l1_arch cannot make another of it, and for a program that says nothing it can.
+TEST(ProgramYamlModeTest, TheModeIsWrittenIfTheProgramSaysIt) {
+  const std::string rest = "cpus: [{run: [nop]}]\n";
+  const auto text = [&rest](const std::string& head) {
+    return ProgramYaml(*lhv::Assemble("f.yaml", head + rest, 1));
+  };
+  EXPECT_TRUE(absl::StrContains(text("name: a\narch: x86_64\n"), "arch: x86_64\n"));
+  EXPECT_FALSE(absl::StrContains(text("name: a\n"), "arch"));
 }
 
 INSTANTIATE_TEST_SUITE_P(Generated, ProgramYamlTest, testing::Range<uint64_t>(0, 200));
