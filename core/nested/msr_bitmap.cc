@@ -8,6 +8,7 @@
 
 #include "core/nested/entry_conditions.h"
 #include "core/nested/msr_kinds.h"
+#include "core/nested/offered_capabilities.h"
 #include "core/nested/preemption_timer.h"
 #include "core/vmx/bitmaps.h"
 #include "core/vmx/controls.h"
@@ -53,8 +54,11 @@ consteval std::array<BitmapWord, kInterceptedWords> WordsThatL0Intercepts() {
 }
 constexpr auto kWordsThatL0Intercepts = WordsThatL0Intercepts();
 
-void AddWhatL0Intercepts(HostPage& page) {
+void AddWhatL0Intercepts(HostPage& page, const Capabilities& offered) {
   for (const BitmapWord& word : kWordsThatL0Intercepts) page.words[word.index] |= word.bits;
+  // The processor would take LME, and then PG: a guest in IA-32e mode, which an L0 outside it
+  // cannot enter.
+  if (!OffersIa32eMode(offered)) Intercept(page, Index(Msr::IA32_EFER), /*write=*/true);
 }
 
 }  // namespace
@@ -63,7 +67,7 @@ void FillMsrBitmap01(Vcpu& vcpu) {
   if (vcpu.host_pages.pages.empty()) return;
   HostPage& page = vcpu.host_pages.pages[kMsrBitmap01Page];
   page.words.fill(0);
-  AddWhatL0Intercepts(page);
+  AddWhatL0Intercepts(page, vcpu.state.offered);
 }
 
 void MergeMsrBitmap(Vcpu& vcpu) {
@@ -77,7 +81,7 @@ void MergeMsrBitmap(Vcpu& vcpu) {
     page.words.fill(~uint64_t{0});
     return;
   }
-  AddWhatL0Intercepts(page);
+  AddWhatL0Intercepts(page, vcpu.state.offered);
   // The timer that L0 keeps as a moment of the TSC has to follow.
   if (L1UsesPreemptionTimer(vcpu)) {
     Intercept(page, Index(Msr::IA32_TIME_STAMP_COUNTER), /*write=*/true);

@@ -98,6 +98,18 @@ TEST_F(MsrBitmapTest, AWriteOfTheTscExitsIfL1sPreemptionTimerRuns) {
   EXPECT_FALSE(Bit02(Msr::IA32_TIME_STAMP_COUNTER, false));
 }
 
+// L0 could not enter a guest that has set LME, and then PG, by itself.
+TEST_F(MsrBitmapTest, AWriteOfEferExitsIfIa32eModeIsNotOffered) {
+  l1_.RunL2(v_);
+  l1_.state.offered.true_entry_ctls &= ~(uint64_t{VmEntry::kIa32eModeGuest} << 32);
+  MergeMsrBitmap(l1_.vcpu());
+  FillMsrBitmap01(l1_.vcpu());
+  EXPECT_TRUE(Bit01(Msr::IA32_EFER, true));
+  EXPECT_FALSE(Bit01(Msr::IA32_EFER, false));
+  EXPECT_TRUE(Bit02(Msr::IA32_EFER, true));
+  EXPECT_FALSE(Bit02(Msr::IA32_EFER, false));
+}
+
 TEST_F(MsrBitmapTest, TheBitmapIsReadWithEachEntry) {
   l1_.RunL2(v_);
   l1_.Exit(ExitReason::kVmcall);
