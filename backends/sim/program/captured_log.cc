@@ -16,7 +16,13 @@ namespace {
 
 using lhv::ImageEnd;
 
-enum Where : uint8_t { kNative = 1, kNested = 2, kBoth = kNative | kNested };
+enum Where : uint8_t {
+  kNative = 1,
+  kNestedX8664 = 2,
+  kNestedI386 = 4,
+  kNested = kNestedX8664 | kNestedI386,
+  kBoth = kNative | kNested
+};
 struct Deviation {
   const char* program;
   Where where;
@@ -36,7 +42,9 @@ uint8_t RowsOf(CapturedMachine machine) {
     case CapturedMachine::kBochsNative:
       return kNative;
     case CapturedMachine::kBochsNested:
-      return kNested;
+      return kNestedX8664;
+    case CapturedMachine::kBochsNestedI386:
+      return kNestedI386;
   }
   return 0;
 }

@@ -25,9 +25,10 @@ const char* Name(Calibration calibration);
 
 // The machine that wrote the log.
 enum class CapturedMachine : uint8_t {
-  kOther,        // of which no deviations are known
-  kBochsNative,  // Bochs, whose processor the program's L1 has for itself
-  kBochsNested,  // Bochs, where it runs under nvmx
+  kOther,            // of which no deviations are known
+  kBochsNative,      // Bochs, whose processor the program's L1 has for itself
+  kBochsNested,      // Bochs, where it runs under nvmx
+  kBochsNestedI386,  // the same under nvmx for i386
 };
 
 struct CapturedComparison {

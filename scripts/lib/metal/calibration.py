@@ -40,13 +40,13 @@ class Binaries:
     nvmx: str
     lhv: str
     l0: str
-    l1_arch: str = "x86_64"
+    archs: Archs = Archs()
 
     @classmethod
     def of(cls, folder, archs=Archs()):
         """Those that lie there as in bazel-bin."""
         tool, lhv, l0 = (os.path.join(folder, *target) for target in archs.targets())
-        binaries = cls(tool, f"{lhv}.elf", f"{l0}.elf", archs.l1)
+        binaries = cls(tool, f"{lhv}.elf", f"{l0}.elf", archs)
         for path in (binaries.nvmx, binaries.lhv, binaries.l0):
             if not os.path.isfile(path):
                 raise Problem(f"there is no file {path}")
@@ -93,7 +93,7 @@ class Calibration:
         cpus = emulator.machine.cpus
         # Programs for more CPUs than there are stay in; the image says that it cannot run them.
         self.for_machine = ["--cpus", str(cpus)] if cpus > 1 else []
-        self.for_machine += ["--l1_arch", binaries.l1_arch] if binaries.l1_arch != "x86_64" else []
+        self.for_machine += ["--l1_arch", binaries.archs.l1] if binaries.archs.l1 != "x86_64" else []
         self.boots = 0
         self.cpu_seconds = 0.0
         self.serial = ""
@@ -157,6 +157,7 @@ class Calibration:
             log.write(self.serial)
             log.flush()
             machine = f"{self.emulator.name}-{'nested' if self.nested else 'native'}"
+            machine += f"-{self.binaries.archs.l0}" if self.binaries.archs.l0 != "x86_64" else ""
             flags = [*self.for_machine, *(["--processor", processor] if processor else []),
                      *(["--verbose"] if verbose else [])]
             compared = self.nvmx("compare", "--log", log.name, "--tap", "--log_of", machine, *flags,
