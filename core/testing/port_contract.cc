@@ -73,7 +73,7 @@ void MemoryChangesWhereItIsWritten(ContractMachine& machine, ContractReport& rep
 
 void AnAccessMayCrossAPageBoundary(ContractMachine& machine, ContractReport& report) {
   machine.Run([&](Ports& ports) {
-    const GuestPhysicalAddress across{machine.MemoryEnd() - kPageSize - 3};
+    const GuestPhysicalAddress across{machine.Seam() - 3};
     NVMX_EXPECT(ports.memory.WriteValue(across, uint64_t{0x1122334455667788}), true);
     uint64_t value = 0;
     NVMX_EXPECT(ports.memory.ReadValue(across, value), true);

@@ -50,6 +50,9 @@ class ContractMachine {
   virtual uint32_t ReadOnlyMsr() = 0;
   // The first address that is not backed by memory. At least two pages below it are.
   virtual uint64_t MemoryEnd() = 0;
+  // The beginning of a page. What is backed by memory in front of it and behind it may lie in two
+  // places.
+  virtual uint64_t Seam() { return MemoryEnd() - kPageSize; }
 
  protected:
   ~ContractMachine() = default;

@@ -70,6 +70,8 @@ std::byte* AtPhysical(uint64_t physical_address) {
   return reinterpret_cast<std::byte*>(kDirectMap + physical_address);
 }
 
+AddressRange PieceAround(uint64_t) { return {0, DirectMapEnd()}; }
+
 std::span<const uint64_t> PagingStructures() {
   return {reinterpret_cast<const uint64_t*>(&tables), sizeof tables / sizeof(uint64_t)};
 }

@@ -13,6 +13,8 @@ namespace nvmx::metal {
 // Physical addresses below kDirectMapEnd, once MoveImage() has returned.
 inline constexpr uint64_t kDirectMap = 0xFFFF'8000'0000'0000;
 std::byte* AtPhysical(uint64_t physical_address);
+// The addresses around it that lie behind one another there, too.
+AddressRange PieceAround(uint64_t physical_address);
 // Where the direct map ends: 512 GBytes with pages of 1 GByte, else 4.
 uint64_t DirectMapEnd();
 

@@ -2,6 +2,7 @@
 //
 // For i386 there is no room for a map beside the first: linear addresses are physical addresses,
 // but those that the image is linked for and those of the place that it has moved to are exchanged.
+#include <algorithm>
 #include <array>
 
 #include "backends/vmx-hw/l0/direct_map.h"
@@ -57,6 +58,19 @@ void FillTables() {
 
 std::byte* AtPhysical(uint64_t physical_address) {
   return reinterpret_cast<std::byte*>(static_cast<uintptr_t>(Exchange(physical_address)));
+}
+
+AddressRange PieceAround(uint64_t physical_address) {
+  AddressRange piece{0, DirectMapEnd()};
+  for (const AddressRange& exchanged : {linked_for, moved_to}) {
+    if (exchanged.Contains(physical_address)) return exchanged;
+    if (exchanged.begin > physical_address) {
+      piece.end = std::min(piece.end, exchanged.begin);
+    } else {
+      piece.begin = std::max(piece.begin, exchanged.end);
+    }
+  }
+  return piece;
 }
 
 std::span<const uint64_t> PagingStructures() {

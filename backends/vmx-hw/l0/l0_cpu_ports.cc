@@ -7,6 +7,7 @@
 
 #include "backends/vmx-hw/l0/direct_map.h"
 #include "backends/vmx-hw/l0/l0_cpu.h"
+#include "backends/vmx-hw/l0/pieces.h"
 #include "backends/vmx-hw/l0/vmx_instructions.h"
 #include "backends/vmx-hw/machine/console.h"
 #include "backends/vmx-hw/machine/cpu_instructions.h"
@@ -193,8 +194,10 @@ void L0Cpu::Write(VmcsField field, uint64_t value) {
 [[gnu::noinline]] bool L0Cpu::FindRam(GuestPhysicalAddress address, size_t bytes) {
   const uint64_t end = DirectMapEnd();
   if (address.value >= end || bytes > end - address.value) return false;
+  const AddressRange piece = PieceAround(address.value);
   known_ram_ = shared_.l1_memory.RamAround(address.value);
-  known_ram_.end = std::min(known_ram_.end, end);
+  known_ram_.begin = std::max(known_ram_.begin, piece.begin);
+  known_ram_.end = std::min(known_ram_.end, piece.end);
   return shared_.l1_memory.IsRam({address.value, address.value + bytes});
 }
 
@@ -206,7 +209,9 @@ bool L0Cpu::Read(GuestPhysicalAddress address, std::span<std::byte> bytes) {
 }
 bool L0Cpu::ReadElsewhere(GuestPhysicalAddress address, std::span<std::byte> bytes) {
   if (!FindRam(address, bytes.size())) return false;
-  CopyMany(bytes.data(), AtPhysical(address.value), bytes.size());
+  ForEachPiece(address.value, bytes.size(), [&](uint64_t offset, uint64_t size) {
+    CopyMany(&bytes[offset], AtPhysical(address.value + offset), size);
+  });
   return true;
 }
 
@@ -218,7 +223,9 @@ bool L0Cpu::Write(GuestPhysicalAddress address, std::span<const std::byte> bytes
 }
 bool L0Cpu::WriteElsewhere(GuestPhysicalAddress address, std::span<const std::byte> bytes) {
   if (!FindRam(address, bytes.size())) return false;
-  CopyMany(AtPhysical(address.value), bytes.data(), bytes.size());
+  ForEachPiece(address.value, bytes.size(), [&](uint64_t offset, uint64_t size) {
+    CopyMany(AtPhysical(address.value + offset), &bytes[offset], size);
+  });
   return true;
 }
 
