@@ -48,6 +48,8 @@ class ContractMachine {
   virtual uint32_t WritableMsr() = 0;
   virtual uint32_t AbsentMsr() = 0;
   virtual uint32_t ReadOnlyMsr() = 0;
+  // The bits of a field of natural width.
+  virtual uint64_t NaturalWidth() { return ~uint64_t{0}; }
   // The first address that is not backed by memory. At least two pages below it are.
   virtual uint64_t MemoryEnd() = 0;
   // The beginning of a page. What is backed by memory in front of it and behind it may lie in two

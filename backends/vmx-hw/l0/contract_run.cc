@@ -48,6 +48,7 @@ class MetalContractMachine final : public ContractMachine {
   uint32_t WritableMsr() override { return Index(Msr::IA32_STAR); }
   uint32_t AbsentMsr() override { return 0xDEAD; }
   uint32_t ReadOnlyMsr() override { return Index(Msr::IA32_MTRRCAP); }
+  uint64_t NaturalWidth() override { return ~uintptr_t{0}; }
   uint64_t MemoryEnd() override { return shared_.l1_memory.EndOfRam(); }
   // Where the image was before it moved is L1's now.
   uint64_t Seam() override { return shared_.layout.linear_begin(); }
