@@ -3,6 +3,7 @@
 """What scripts/bochs and scripts/qemu are made of, without a machine."""
 
 import os
+import signal
 import sys
 import unittest
 
@@ -46,6 +47,20 @@ class EmulatorTest(unittest.TestCase):
             "cd.iso", Limits(30))
         self.assertEqual(run.output, "end\n")
         self.assertTrue(run.screen.endswith("x"))
+
+    def test_a_person_at_its_terminal_is_heard_and_told(self):
+        typed, types = os.pipe()
+        told, tells = os.pipe()
+        os.write(types, b"go on\n")
+        os.close(types)
+        shell = Shell("read line; echo $line >> serial; echo well")
+        shell.person = (typed, tells)
+        self.addCleanup(signal.signal, signal.SIGINT, signal.getsignal(signal.SIGINT))
+        self.assertEqual(shell.run("cd.iso", Limits(30)).output, "go on\n")
+        os.close(tells)
+        with open(told, "rb") as file:
+            self.assertEqual(file.read(), b"well\r\n")
+        os.close(typed)
 
     def test_a_time_limit_ends_it(self):
         run = Shell("echo first >> serial; sleep 60").run("cd.iso", Limits(0.5))

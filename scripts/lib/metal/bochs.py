@@ -35,11 +35,12 @@ class Bochs(Emulator):
     tools = ("bochs",)
     processor = "bochs-skylake-x"
 
-    def __init__(self, machine, model, ips=IPS, ignore_msrs=False):
+    def __init__(self, machine, model, ips=IPS, ignore_msrs=False, person=None):
         self.machine = machine
         self.model = model
         self.ips = ips
         self.ignore_msrs = ignore_msrs
+        self.person = person
 
     def command(self, iso, folder):
         configuration = CONFIGURATION.format(
@@ -49,7 +50,7 @@ class Bochs(Emulator):
         for name, text in (("bochsrc", configuration), ("commands", "c\n")):
             with open(os.path.join(folder, name), "w", encoding="ascii") as file:
                 file.write(text)
-        return ["bochs", "-q", "-f", "bochsrc", "-rc", "commands"]
+        return ["bochs", "-q", "-f", "bochsrc", *([] if self.person else ["-rc", "commands"])]
 
     def own_terminal(self, screen):
         name = re.search(rb'connected to screen "([^"]+)"', screen)

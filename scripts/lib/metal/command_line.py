@@ -2,6 +2,7 @@
 """What scripts/bochs and scripts/qemu have in common for who types them."""
 
 import argparse
+import math
 import os
 import shutil
 import signal
@@ -109,7 +110,8 @@ def show(text):
 def boot_cd(emulator, arguments):
     if not os.path.isfile(arguments.what):
         raise Problem(f"there is no file {arguments.what}")
-    limits = Limits(arguments.timeout or SECONDS_OF_CD, arguments.silence)
+    # A person has time.
+    limits = Limits(arguments.timeout or (math.inf if emulator.person else SECONDS_OF_CD), arguments.silence)
     run = emulator.run(arguments.what, limits, show)
     if not run.output.endswith("\n"):
         show("\n")
@@ -166,15 +168,14 @@ def main(parser, make_emulator):
     signal.signal(signal.SIGTERM, stop)
     signal.signal(signal.SIGHUP, stop)
     arguments = parser.parse_args()
-    emulator = make_emulator(arguments)
+    name = os.path.basename(parser.prog)
     try:
-        return run(emulator, arguments)
+        return run(make_emulator(arguments), arguments)
     except BadRun as bad:
-        sys.stderr.write(f"{bad}\n{emulator.name}: see above\n" if "\n" in str(bad) else
-                         f"{emulator.name}: {bad}\n")
+        sys.stderr.write(f"{bad}\n{name}: see above\n" if "\n" in str(bad) else f"{name}: {bad}\n")
         return 1
     except Problem as problem:
-        sys.stderr.write(f"{emulator.name}: {problem}\n")
+        sys.stderr.write(f"{name}: {problem}\n")
         return 2
     except KeyboardInterrupt:
         return 128 + signal.SIGINT

@@ -65,18 +65,40 @@ def processor_time(pid):
 
 
 class Terminal:
-    """A pseudo-terminal that nobody looks at. It must be read all the same, or who writes to it stops."""
+    """A pseudo-terminal that nobody looks at, unless a person does. It must be read all the same, or who
+    writes to it stops."""
 
-    def __init__(self):
+    def __init__(self, person=None):
+        """`person`: the file that what is typed comes from, and the one that shows what is written."""
         self.master, self.slave = pty.openpty()
         rows_and_columns = struct.pack("HHHH", 50, 132, 0, 0)
         fcntl.ioctl(self.slave, termios.TIOCSWINSZ, rows_and_columns)
         self.last = b""
+        self.typed, self.shown = person or (None, None)
+        if person:  # whose own terminal echoes
+            attributes = termios.tcgetattr(self.slave)
+            attributes[3] &= ~termios.ECHO
+            termios.tcsetattr(self.slave, termios.TCSANOW, attributes)
+
+    def pass_on_what_is_typed(self):
+        data = os.read(self.typed, SCREEN_BYTES)
+        if data:
+            os.write(self.master, data)
+        else:
+            self.typed = None
 
     def drain(self, seconds):
         """Reads what there is, and waits that long at most for it."""
         end = time.monotonic() + seconds
-        while select.select([self.master], [], [], max(0, end - time.monotonic()))[0]:
+        while True:
+            files = [self.master] + ([] if self.typed is None else [self.typed])
+            ready = select.select(files, [], [], max(0, end - time.monotonic()))[0]
+            if self.typed in ready:
+                self.pass_on_what_is_typed()
+            if not ready:
+                return
+            if self.master not in ready:
+                continue
             try:
                 data = os.read(self.master, SCREEN_BYTES)
             except OSError:  # nobody has the other side open
@@ -85,6 +107,8 @@ class Terminal:
                 time.sleep(max(0, end - time.monotonic()))
                 return
             self.last = (self.last + data)[-SCREEN_BYTES:]
+            if self.shown is not None:
+                os.write(self.shown, data)
 
     def close(self):
         os.close(self.master)
@@ -139,6 +163,7 @@ class Emulator:
     `serial` of that folder, and its own log, if it has one, to `log`."""
     name = ""
     tools = ()  # what must be installed
+    person = None  # who debugs the machine, at the emulator's terminal: Terminal.person
     # Of guest programs: the simulated processor that does what this machine's does, if there is one.
     processor = None
 
@@ -159,9 +184,11 @@ class Emulator:
         """Boots the CD; `show` is called with all that comes out of COM1."""
         with tempfile.TemporaryDirectory(prefix=f"nvmx-{self.name}-") as folder:
             serial = Serial(os.path.join(folder, "serial"), show)
-            terminal = Terminal()
+            terminal = Terminal(self.person)
             run = Run()
             process = self.start(iso, folder, terminal)
+            if self.person:  # Ctrl-C stops the machine, not us
+                signal.signal(signal.SIGINT, lambda *_: os.killpg(process.pid, signal.SIGINT))
             try:
                 self.watch(process, terminal, serial, limits, run)
             finally:
