@@ -3,6 +3,7 @@
 
 #include <algorithm>
 #include <array>
+#include <cstddef>
 #include <cstring>
 
 #include "backends/sim/machine/guest_tables.h"
@@ -46,6 +47,18 @@ bool MakesRegion(const Operation& operation) {
       return operation.selector == Encoding(VmcsField::kVmcsLinkPointer);
     default:
       return false;
+  }
+}
+
+// Most of a state is the VMCSs, and most of their slots are free, which is all zeros (ClearVmcs).
+void RestoreState(const ProcessorState& start, ProcessorState& state) {
+  constexpr size_t kBeforeSlots = offsetof(ProcessorState, vmcs);
+  static_assert(kBeforeSlots + sizeof state.vmcs == sizeof state);
+  std::memcpy(&state, &start, kBeforeSlots);
+  for (size_t slot = 0; slot < sim::kVmcsSlots; ++slot) {
+    const bool is_free = state.vmcs[slot].in_use == 0 && start.vmcs[slot].in_use == 0;
+    // Those of L0's VMCSs are never said to be in use.
+    if (slot < sim::kSlotsOfL0 || !is_free) state.vmcs[slot] = start.vmcs[slot];
   }
 }
 
@@ -139,7 +152,7 @@ void Bench::RememberSetup() {
 
 void Bench::Restore(Side& side) {
   side.memory.RestoreWindow(0, *side.window);
-  side.cpu->processor().state() = side.start;
+  RestoreState(side.start, side.cpu->processor().state());
   side.cpu->processor().mmu().tlb().Clear();
   side.cpu->pending() = {};
 }
