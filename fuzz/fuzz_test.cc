@@ -106,6 +106,30 @@ TEST_P(FuzzTest, MutatorsMakeInputs) {
   EXPECT_GT(valid, kMutations * 3 / 4);
 }
 
+// Inputs that only grow are slow: nearly all came to be as long as their target allows.
+TEST_P(FuzzTest, InputsDoNotGrowForGood) {
+  const TargetInformation& target = GetParam();
+  if (target.most_l1_operations == 0) GTEST_SKIP() << "its inputs have no operations";
+  const std::vector<Seed> seeds = Seeds();
+  ASSERT_FALSE(seeds.empty());
+  Random random(3);
+  const ByteMutator bytes = SomeBytes(random);
+  InputReader reader(target);
+  std::vector<std::byte> input = seeds[0].bytes;
+  size_t l1 = 0, l2 = 0;
+  for (int i = 0; i < kMutations; ++i) {
+    input = target_->Mutate(input, random, bytes);
+    if (random.OneIn(2))
+      input = target_->CrossOver(input, random.Of(std::span(seeds)).bytes, random);
+    const lhv::GuestProgram* own = reader.Read(input);
+    ASSERT_NE(own, nullptr) << reader.error();
+    l1 += own->cpus[0].l1.size();
+    l2 += own->cpus[0].l2.size();
+  }
+  EXPECT_LT(l1, kMutations * target.most_l1_operations * 3 / 4);
+  EXPECT_LT(l2, kMutations * target.most_l2_operations * 3 / 4);
+}
+
 TEST_P(FuzzTest, AnyBytesDoNoHarm) {
   Random random(2);
   for (int i = 0; i < 200; ++i) {

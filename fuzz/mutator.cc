@@ -28,6 +28,7 @@ using lhv::Operation;
 using lhv::OperationKind;
 
 constexpr size_t kPoolSize = 256;
+constexpr uint64_t kMostInPiece = 6;  // operations in a row
 constexpr uint64_t kWord = sizeof(uint64_t);
 
 struct Topics {
@@ -282,6 +283,7 @@ void ProgramMutator::MutateOnce(lhv::GuestProgram& own, Random& random,
       return InsertPiece(cpu, random.Of(std::span<const CpuProgram>(from.cpus)), random);
     }
     case 1:
+      return RemovePiece(cpu, random);
     case 2:
       return MutateMemory(cpu, random, mutate_bytes);
     case 3:
@@ -358,13 +360,17 @@ void ProgramMutator::MutateMemory(CpuProgram& cpu, Random& random,
 }
 
 void ProgramMutator::InsertPiece(CpuProgram& cpu, const CpuProgram& from, Random& random) const {
-  // Some operations in a row, at the place where they were if that is possible.
+  const bool in_place = random.OneIn(2);
   const auto take = [&](const std::vector<Operation>& source, std::vector<Operation>& code,
                         size_t first) {
     if (source.size() <= first || code.size() < first) return;
     const size_t begin = first + random.Below(source.size() - first);
-    const size_t count = std::min<size_t>(random.Between(1, 6), source.size() - begin);
+    const size_t count = std::min<size_t>(random.Between(1, kMostInPiece), source.size() - begin);
     const size_t at = first + random.Below(code.size() - first + 1);
+    if (in_place) {
+      const auto place = code.begin() + static_cast<ptrdiff_t>(at);
+      code.erase(place, place + static_cast<ptrdiff_t>(std::min(count, code.size() - at)));
+    }
     code.insert(code.begin() + static_cast<ptrdiff_t>(at),
                 source.begin() + static_cast<ptrdiff_t>(begin),
                 source.begin() + static_cast<ptrdiff_t>(begin + count));
@@ -379,10 +385,24 @@ void ProgramMutator::InsertPiece(CpuProgram& cpu, const CpuProgram& from, Random
   }
 }
 
+// Without it inputs only grow, up to what their target allows, and get slow.
+void ProgramMutator::RemovePiece(CpuProgram& cpu, Random& random) const {
+  const bool of_l1 = random.OneIn(2);
+  std::vector<Operation>& code = of_l1 ? cpu.l1 : cpu.l2;
+  const size_t first = of_l1 ? std::min(cpu.run_begin, code.size()) : 0;
+  if (code.size() == first) return;
+  const size_t begin = first + random.Below(code.size() - first);
+  const size_t count = std::min<size_t>(random.Between(1, kMostInPiece), code.size() - begin);
+  const auto place = code.begin() + static_cast<ptrdiff_t>(begin);
+  code.erase(place, place + static_cast<ptrdiff_t>(count));
+}
+
 void ProgramMutator::CrossOver(lhv::GuestProgram& a, const lhv::GuestProgram& b,
                                Random& random) const {
   if (a.cpus.empty() || b.cpus.empty()) return;
-  InsertPiece(a.cpus[random.Below(a.cpus.size())], b.cpus[random.Below(b.cpus.size())], random);
+  CpuProgram& changed = a.cpus[random.Below(a.cpus.size())];
+  InsertPiece(changed, b.cpus[random.Below(b.cpus.size())], random);
+  RemovePiece(changed, random);
   for (CpuProgram& cpu : a.cpus) Trim(target_, cpu);
 }
 

@@ -31,6 +31,7 @@ class ProgramMutator {
   void MutateCode(lhv::CpuProgram& cpu, Random& random, const ByteMutator& mutate_bytes) const;
   void MutateMemory(lhv::CpuProgram& cpu, Random& random, const ByteMutator& mutate_bytes) const;
   void InsertPiece(lhv::CpuProgram& cpu, const lhv::CpuProgram& from, Random& random) const;
+  void RemovePiece(lhv::CpuProgram& cpu, Random& random) const;
 
   const TargetInformation& target_;
   std::vector<lhv::GuestProgram> pool_;
