@@ -240,7 +240,9 @@ void NestedCpu::Record(TraceKind kind, uint64_t first, uint64_t second) {
 }
 
 ForbiddenAccess NestedCpu::HandleForbiddenAccess(Vcpu& vcpu, GuestPhysicalAddress address) const {
-  if (!forbidden_access_at_) forbidden_access_at_ = log().size();
+  // That L0 refuses an access to other memory is a defect.
+  const bool is_l0s = !l0_memory_.Map(address).readable;
+  if (is_l0s && !forbidden_access_at_) forbidden_access_at_ = log().size();
   return Embedder::HandleForbiddenAccess(vcpu, address);
 }
 

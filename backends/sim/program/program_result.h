@@ -44,7 +44,7 @@ struct CpuResult {
   CpuEnd end = CpuEnd::kComplete;
   // Of a machine with L0. No part of what the program sees.
   std::vector<RefusedEntry> refused_entries = {};
-  // The same: how many observations came before the first access to memory that EPT01 lacks.
+  // The same: how many observations came before the first access to L0's memory, which EPT01 lacks.
   std::optional<size_t> forbidden_access_at = std::nullopt;
   // As long was the log when one of the guest's NMIs and one of L0's merged in the processor's
   // latch.
