@@ -26,9 +26,11 @@
 #include "tools/scenario_flags.h"
 
 ABSL_FLAG(std::string, log, "", "what a machine wrote on its serial line, to be compared");
-ABSL_FLAG(std::string, log_of, "bochs-native",
-          "the machine that wrote it: bochs-native, bochs-nested, qemu-native or qemu-nested; "
-          "nested: the programs' L1 ran under nvmx, and -i386 behind it: under nvmx for i386");
+ABSL_FLAG(
+    std::string, log_of, "bochs-native",
+    "the machine that wrote it: bochs-native, bochs-nested, qemu-native or qemu-nested; "
+    "nested: the programs' L1 ran under nvmx; -i386 behind it: what ran on the machine itself "
+    "was for i386");
 ABSL_FLAG(bool, tap, false, "print the result in the form of the Test Anything Protocol");
 
 namespace nvmx::tools {
@@ -37,9 +39,10 @@ namespace {
 std::optional<sim::CapturedMachine> MachineFromFlag() {
   const std::string name = absl::GetFlag(FLAGS_log_of);
   if (name == "bochs-native") return sim::CapturedMachine::kBochsNative;
+  if (name == "bochs-native-i386") return sim::CapturedMachine::kBochsNativeI386;
   if (name == "bochs-nested") return sim::CapturedMachine::kBochsNested;
   if (name == "bochs-nested-i386") return sim::CapturedMachine::kBochsNestedI386;
-  for (const char* other : {"qemu-native", "qemu-nested", "qemu-nested-i386"}) {
+  for (const char* other : {"qemu-native", "qemu-native-i386", "qemu-nested", "qemu-nested-i386"}) {
     if (name == other) return sim::CapturedMachine::kOther;
   }
   return std::nullopt;
@@ -148,8 +151,8 @@ int CompareLog(const std::vector<std::string>& files, bool verbose) {
   const std::optional<sim::CapturedMachine> machine = MachineFromFlag();
   if (!machine) {
     return Complain(
-        "compare: --log_of takes bochs-native, bochs-nested[-i386], qemu-native or "
-        "qemu-nested[-i386], not \"" +
+        "compare: --log_of takes bochs-native, bochs-nested, qemu-native or qemu-nested, "
+        "or one of them with -i386, not \"" +
         absl::GetFlag(FLAGS_log_of) + "\"");
   }
   std::map<uint32_t, std::unique_ptr<References>> references;

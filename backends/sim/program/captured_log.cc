@@ -17,9 +17,11 @@ namespace {
 using lhv::ImageEnd;
 
 enum Where : uint8_t {
-  kNative = 1,
-  kNestedX8664 = 2,
-  kNestedI386 = 4,
+  kNativeX8664 = 1,
+  kNativeI386 = 2,
+  kNestedX8664 = 4,
+  kNestedI386 = 8,
+  kNative = kNativeX8664 | kNativeI386,
   kNested = kNestedX8664 | kNestedI386,
   kBoth = kNative | kNested
 };
@@ -40,7 +42,9 @@ uint8_t RowsOf(CapturedMachine machine) {
     case CapturedMachine::kOther:
       return 0;
     case CapturedMachine::kBochsNative:
-      return kNative;
+      return kNativeX8664;
+    case CapturedMachine::kBochsNativeI386:
+      return kNativeI386;
     case CapturedMachine::kBochsNested:
       return kNestedX8664;
     case CapturedMachine::kBochsNestedI386:
@@ -160,7 +164,7 @@ bool IsOfBochs(const MachineDifference& row) {
 }
 bool Holds(const MachineDifference& row, CapturedMachine machine) {
   if (row.origin == MachineDifference::Origin::kBochsNative) {
-    return machine == CapturedMachine::kBochsNative;
+    return (RowsOf(machine) & kNative) != 0;
   }
   return !IsOfBochs(row) || machine != CapturedMachine::kOther;
 }

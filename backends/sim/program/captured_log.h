@@ -27,6 +27,7 @@ const char* Name(Calibration calibration);
 enum class CapturedMachine : uint8_t {
   kOther,            // of which no deviations are known
   kBochsNative,      // Bochs, whose processor the program's L1 has for itself
+  kBochsNativeI386,  // the same with an L1 outside IA-32e mode
   kBochsNested,      // Bochs, where it runs under nvmx
   kBochsNestedI386,  // the same under nvmx for i386
 };

@@ -157,7 +157,8 @@ class Calibration:
             log.write(self.serial)
             log.flush()
             machine = f"{self.emulator.name}-{'nested' if self.nested else 'native'}"
-            machine += f"-{self.binaries.archs.l0}" if self.binaries.archs.l0 != "x86_64" else ""
+            lowest = self.binaries.archs.l0 if self.nested else self.binaries.archs.l1
+            machine += f"-{lowest}" if lowest != "x86_64" else ""
             flags = [*self.for_machine, *(["--processor", processor] if processor else []),
                      *(["--verbose"] if verbose else [])]
             compared = self.nvmx("compare", "--log", log.name, "--tap", "--log_of", machine, *flags,
