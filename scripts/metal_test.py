@@ -15,6 +15,8 @@ ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 SUITES = ("nmi", "classics", "vmcs-shadowing")
 PROGRAMS = ("msr-lists/abort-load-of-fs-base", "msr-lists/long-lists-on-every-cpu",
             "vmx-instructions/operand-faults")
+# CPU 0 shuts down, and the others go on.
+SHUTDOWN = "msr-lists/abort-load-of-fs-base"
 GENERATED = 40
 
 
@@ -44,6 +46,7 @@ def setUpModule():
     for run_of_i386 in (("nested", 2, "--arch", "i386"), ("nested", 2, "--l1-arch", "i386"),
                         ("native", 1, "--arch", "i386")):
         Bochs.runs[run_of_i386] = pool.submit(run_programs, *run_of_i386)
+    Shutdown.runs["nested"] = pool.submit(run, "bochs", "nested", "--cpus", "3", "--suite", f"{SHUTDOWN}.yaml")
     for mode in ("native", "nested"):
         Qemu.runs[mode] = pool.submit(run, "qemu", mode, "--suite", "nmi", "--timeout", "300")
 
@@ -89,6 +92,15 @@ class Bochs(unittest.TestCase):
 
     def test_i386_under_x86_64_on_two_cpus(self):
         self.expect_calibrated("nested", 2, "--l1-arch", "i386")
+
+
+class Shutdown(unittest.TestCase):
+    runs = {}
+
+    def test_all_other_cpus_say_what_they_saw(self):
+        result = self.runs["nested"].result()
+        self.assertEqual(result.returncode, 0)
+        self.assertIn(" 1 ok", result.stdout)
 
 
 class Qemu(unittest.TestCase):

@@ -14,6 +14,7 @@
 #include "core/x86/address.h"
 #include "lhv/binary_program.h"
 #include "lhv/guest_cpu.h"
+#include "lhv/image/buffered_log.h"
 #include "lhv/image/code_slots.h"
 #include "lhv/image/cpu_area.h"
 #include "lhv/image/cpu_instructions.h"
@@ -31,29 +32,7 @@ namespace {
 using metal::Text;
 
 constexpr uint64_t kMostSteps = 200'000;
-constexpr size_t kMostObservations = 4096;
 constexpr size_t kStubAreaBytes = 0x10'0000;
-
-// Observations wait here while L2 runs, where an I/O instruction may be a VM exit.
-class BufferedLog final : public ObservationLog {
- public:
-  void Append(const Observation& observation) override {
-    if (count_ < kMostObservations) observations_[count_++] = observation;
-  }
-  void Flush(uint32_t cpu) {
-    std::array<char, kMostLineBytes> line;
-    for (size_t i = 0; i < count_; ++i) {
-      metal::WriteSerial({line.data(), WriteLogLine(cpu, observations_[i], line)});
-    }
-    // The next instruction may stop the machine.
-    if (count_ != 0) metal::WaitForSerial();
-    count_ = 0;
-  }
-
- private:
-  size_t count_ = 0;
-  std::array<Observation, kMostObservations> observations_ = {};
-};
 
 struct CpuProgramStorage {
   std::array<Operation, kMaxOperations> l1, l2;
@@ -86,6 +65,8 @@ uint32_t program_cpus = 0;
 // A round is one program. CPUs that wait for the next compare the number.
 std::atomic<uint32_t> round = 0;
 std::atomic<uint32_t> finished = 0;
+// The last that the CPU has come out of.
+std::atomic<uint32_t> last_rounds[kMostImageCpus];
 // Whose setup is next.
 std::atomic<uint32_t> turn = 0;
 // At the end of their programs.
@@ -308,10 +289,15 @@ void WriteEnd(uint32_t cpu) {
 }
 
 // What this CPU can still say when the one that booted does not come back from a program: after a
-// shutdown, for example.
-[[noreturn]] void SpeakForBootCpu(uint32_t cpu) {
-  logs[0].Flush(0);
-  WriteEnd(cpu);
+// shutdown, for example. Of others that have not come back either, only what they have observed.
+[[noreturn]] void SpeakForBootCpu() {
+  for (uint32_t cpu = 0; cpu < program_cpus; ++cpu) {
+    if (last_rounds[cpu].load() == round.load()) {
+      WriteEnd(cpu);
+    } else {
+      logs[cpu].Flush(cpu);
+    }
+  }
   metal::PowerOff(metal::EndStatus::kFailed);
 }
 
@@ -391,11 +377,12 @@ void TakePart(uint32_t cpu) {
     constexpr uint64_t kPatience = 2'000'000;
     for (uint64_t waited = 0; round.load() < next; ++waited) {
       if (boot_cpu_is_back.load()) waited = 0;
-      if (waited == kPatience && cpu == 1) SpeakForBootCpu(cpu);
+      if (waited == kPatience && cpu == 1) SpeakForBootCpu();
       metal::Pause();
     }
     if (cpu >= program_cpus) continue;
     ends[cpu] = RunOn(cpu);
+    last_rounds[cpu] = next;
     finished.fetch_add(1);
   }
 }
