@@ -99,6 +99,23 @@ TEST_F(ExceptionTest, ABreakpointExitsAtItself) {
   EXPECT_EQ(Read(VmcsField::kGuestRip), kL2Rip);
 }
 
+// SDM Vol. 3B, 18.3.1.1 "Instruction-Breakpoint Exception Condition": the instruction clears RF as
+// it begins.
+TEST_F(ExceptionTest, ASoftwareInterruptPushesNoResumeFlag) {
+  RunL2With(0);
+  state().switched.rflags |= Rflags::kRf;
+  Execute(Kind::kInt, 0x30);
+  constexpr uint64_t kRflagsInFrame = kWindow + lhv::kL2StackTop - 24;
+  EXPECT_EQ(Get<uint64_t>(kRflagsInFrame) & Rflags::kRf, 0u);
+}
+
+TEST_F(ExceptionTest, ABreakpointThatExitsSavesNoResumeFlag) {
+  RunL2With(Bit(Vector::kBreakpoint));
+  state().switched.rflags |= Rflags::kRf;
+  Execute(Kind::kInt3);
+  EXPECT_EQ(Read(VmcsField::kGuestRflags) & Rflags::kRf, 0u);
+}
+
 TEST_F(ExceptionTest, Int1IsAPrivilegedSoftwareException) {
   RunL2With(Bit(Vector::kDebug));
   Execute(Kind::kInt1);

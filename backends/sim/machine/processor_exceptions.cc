@@ -9,6 +9,7 @@
 #include "core/vmx/ept.h"
 #include "core/vmx/interruptibility.h"
 #include "core/x86/control_registers.h"
+#include "core/x86/rflags.h"
 #include "lhv/layout.h"
 
 namespace nvmx::sim {
@@ -154,6 +155,9 @@ void Processor::RaiseDoubleFault() {
 
 Processor::Outcome Processor::RaiseSoftware(InterruptionType type, uint8_t vector) {
   const Event event{.vector = vector, .type = type, .instruction_length = lhv::kInstructionBytes};
+  // The instruction cleared RF as it began, so that neither the stack nor a VM exit gets it. SDM
+  // Vol. 3B, 18.3.1.1 "Instruction-Breakpoint Exception Condition".
+  state_.switched.rflags &= ~Rflags::kRf;
   if (type != InterruptionType::kSoftwareInterrupt && ExceptionExits(vector, 0)) {
     ExitForException(event, 0);
   } else {
