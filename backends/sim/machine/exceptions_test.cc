@@ -109,6 +109,15 @@ TEST_F(ExceptionTest, ASoftwareInterruptPushesNoResumeFlag) {
   EXPECT_EQ(Get<uint64_t>(kRflagsInFrame) & Rflags::kRf, 0u);
 }
 
+// SDM Vol. 2B, "PUSHF/PUSHFD/PUSHFQ": what makes the frame of an IRET.
+TEST_F(ExceptionTest, AFrameForIretHasNoResumeFlag) {
+  RunL2With(0);
+  state().switched.rflags |= Rflags::kRf;
+  Execute(Kind::kIret, kL2Rip + lhv::kInstructionBytes);
+  constexpr uint64_t kRflagsInFrame = kWindow + lhv::kL2StackTop - 24;
+  EXPECT_EQ(Get<uint64_t>(kRflagsInFrame) & Rflags::kRf, 0u);
+}
+
 TEST_F(ExceptionTest, ABreakpointThatExitsSavesNoResumeFlag) {
   RunL2With(Bit(Vector::kBreakpoint));
   state().switched.rflags |= Rflags::kRf;

@@ -41,7 +41,9 @@ Processor::Outcome Processor::PerformMemory(const Instruction& instruction) {
 
 bool Processor::PushReturnFrame(uint64_t rip) {
   SwitchedRegisters& r = state_.switched;
-  const uint64_t values[] = {rip, r.cs.selector, r.rflags, r.rsp, r.ss.selector};
+  // As PUSHF has it. SDM Vol. 2B, "PUSHF/PUSHFD/PUSHFQ".
+  const uint64_t rflags = r.rflags & ~(Rflags::kRf | Rflags::kVm);
+  const uint64_t values[] = {rip, r.cs.selector, rflags, r.rsp, r.ss.selector};
   const size_t width = FrameValueBytes();
   // Outside 64-bit mode IRET to the same privilege level pops no stack pointer.
   const size_t count = Is64BitMode() ? std::size(values) : 3;
