@@ -87,7 +87,8 @@ def wait_for_find(campaign, correct):
 
 
 def is_found(target, program, path):
-    """Whether the program finds something in that input."""
-    return subprocess.run([program, f"-max_len={target.max_len}", path], env=environment(target),
-                          stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
-                          check=False).returncode != 0
+    """Whether the program finds something in that input. An input without an end is one; by itself
+    libFuzzer would wait for twenty minutes."""
+    return subprocess.run([program, f"-max_len={target.max_len}", "-timeout=10", path],
+                          env=environment(target), stdout=subprocess.DEVNULL,
+                          stderr=subprocess.DEVNULL, check=False).returncode != 0
