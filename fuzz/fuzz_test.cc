@@ -119,8 +119,9 @@ TEST_P(FuzzTest, InputsDoNotGrowForGood) {
   size_t l1 = 0, l2 = 0;
   for (int i = 0; i < kMutations; ++i) {
     input = target_->Mutate(input, random, bytes);
-    if (random.OneIn(2))
+    if (random.OneIn(2)) {
       input = target_->CrossOver(input, random.Of(std::span(seeds)).bytes, random);
+    }
     const lhv::GuestProgram* own = reader.Read(input);
     ASSERT_NE(own, nullptr) << reader.error();
     l1 += own->cpus[0].l1.size();
