@@ -170,6 +170,26 @@ TEST(InputTest, MemoryOfTheSetupIsNotAnInputs) {
   EXPECT_NE(InputReader(InputForm::kBehindEntry).Read(EncodeInput(own)), nullptr);
 }
 
+TEST(InputTest, OnlyAWholeProgramSaysTheModeOfL1) {
+  lhv::GuestProgram own;
+  own.cpus.resize(1);
+  own.l1_mode = lhv::L1Mode::k32Bit;
+  const std::vector<std::byte> bytes = EncodeInput(own);
+  EXPECT_EQ(InputReader(InputForm::kBehindEntry).Read(bytes), nullptr);
+  InputReader reader(InputForm::kWholeProgram);
+  ASSERT_NE(reader.Read(bytes), nullptr) << reader.error();
+  EXPECT_EQ(reader.Read(bytes)->l1_mode, lhv::L1Mode::k32Bit);
+  own.l1_mode = lhv::L1Mode::k64Bit;
+  EXPECT_EQ(reader.Read(EncodeInput(own))->l1_mode, lhv::L1Mode::k64Bit);
+}
+
+TEST(InputTest, AProgramOfAnL1OutsideIa32eModeIsNoPartBehindASetup) {
+  lhv::GuestProgram program = SetupOf(InputForm::kBehindSetup);
+  program.l1_mode = lhv::L1Mode::k32Bit;
+  EXPECT_FALSE(OwnPart(InputForm::kBehindSetup, program).ok());
+  EXPECT_EQ(OwnPart(InputForm::kWholeProgram, program)->l1_mode, lhv::L1Mode::k32Bit);
+}
+
 TEST(InputTest, MemoryLiesOverTheSetups) {
   lhv::GuestProgram own;
   own.cpus.resize(1);

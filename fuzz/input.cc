@@ -201,6 +201,11 @@ const lhv::GuestProgram* InputReader::Read(std::span<const std::byte> bytes) {
     error_ = "a program without a CPU";
     return nullptr;
   }
+  program_.l1_mode = lhv::L1ModeOf(bytes);
+  if (!whole && program_.l1_mode != lhv::L1Mode::k64Bit) {
+    error_ = "an L1 outside IA-32e mode, where the setup of this form is for 64-bit mode";
+    return nullptr;
+  }
   visitor.Finish();
   read_.assign(bytes.begin(), bytes.end());
   return &program_;
@@ -214,7 +219,8 @@ class InputWriter {
  public:
   std::vector<std::byte> Write(const lhv::GuestProgram& own) {
     for (const char letter : lhv::kBinaryMagic) Put(static_cast<uint8_t>(letter), 1);
-    Put(lhv::kBinaryVersion, 1);
+    const bool is_64bit = own.l1_mode == lhv::L1Mode::k64Bit;
+    Put(is_64bit ? lhv::kBinaryVersion : lhv::kBinaryVersionOf32Bits, 1);
     Put(own.cpus.size(), 1);
     for (const lhv::CpuProgram& cpu : own.cpus) PutCpu(cpu);
     return std::move(bytes_);

@@ -13,7 +13,8 @@
 //   kBehindEptEntry  the same with EPT behind the VM entry: the tables of EptTables map what L2
 //                  has to itself, and VMCS12 names them.
 //   kBehindSetup   as kBehindEntry without the VM entry: the VMCS is clear.
-//   kWholeProgram  any number of CPUs up to kMostCpus, nothing left out.
+//   kWholeProgram  any number of CPUs up to kMostCpus, nothing left out. L1 of the others is in
+//                  64-bit mode; of these it can be outside IA-32e mode.
 //
 // The write of HOST_RIP before each VM entry of L1 is left out too. Memory begins at
 // kFirstInputMemory, and lies over what the setup has.

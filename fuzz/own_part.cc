@@ -61,6 +61,9 @@ absl::StatusOr<lhv::GuestProgram> OwnPart(InputForm form, const lhv::GuestProgra
   if (program.cpus.size() != 1) {
     return absl::InvalidArgumentError("the program is not one of a single CPU");
   }
+  if (program.l1_mode != lhv::L1Mode::k64Bit) {
+    return absl::InvalidArgumentError("L1 of the program is outside IA-32e mode");
+  }
   const lhv::CpuProgram& cpu = program.cpus[0];
   lhv::GuestProgram own;
   lhv::CpuProgram& part = own.cpus.emplace_back();

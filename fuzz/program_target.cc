@@ -183,7 +183,8 @@ bool ProgramTarget::PutBehindSetup(const lhv::GuestProgram& program) {
   static const auto& setup = *new lhv::GuestProgram(sim::GeneratedSetup());
   const std::vector<Operation>& code = setup.cpus[0].l1;
   const size_t size = setup.cpus[0].run_begin;
-  if (program.cpus.size() != 1 || program.cpus[0].l1.size() <= size ||
+  if (program.l1_mode != setup.l1_mode || program.cpus.size() != 1 ||
+      program.cpus[0].l1.size() <= size ||
       !std::equal(code.begin(), code.begin() + static_cast<ptrdiff_t>(size),
                   program.cpus[0].l1.begin())) {
     return false;
