@@ -156,6 +156,13 @@ bool EndsInDoubleOrTripleFault(Vmcs& vmcs) {
   }
 }
 
+// Such an exit has the RF of the fault that it is.
+bool EndsInFault(Vmcs& vmcs) {
+  return vmcs.Read(VmcsField::kExitReason) == static_cast<uint64_t>(ExitReason::kExceptionOrNmi) &&
+         IsFault(InterruptionInformation(
+             static_cast<uint32_t>(vmcs.Read(VmcsField::kVmExitInterruptionInformation))));
+}
+
 void SetResumeFlag(Vcpu& vcpu) {
   Vmcs& vmcs = vcpu.ports.vmcs;
   const uint64_t rflags = vmcs.Read(VmcsField::kGuestRflags);
@@ -288,7 +295,8 @@ void TakeBackChangesForEvent(Vcpu& vcpu) {
   if (changed.blocking_by_sti != 0) {
     ChangeBits(vmcs, VmcsField::kGuestInterruptibilityState, 0, Interruptibility::kBlockingBySti);
   }
-  if (changed.resume_flag != 0 && !(event.valid() && IsFault(event))) {
+  const bool is_of_fault = EndsInFault(vmcs) || (event.valid() && IsFault(event));
+  if (changed.resume_flag != 0 && !is_of_fault) {
     ChangeBits(vmcs, VmcsField::kGuestRflags, Rflags::kRf, 0);
   }
 }

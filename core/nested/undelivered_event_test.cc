@@ -40,6 +40,19 @@ TEST_F(EventInjectionTest, ATripleFaultOfAnInstructionThatWasTakenUpAgainShowsNo
   EXPECT_EQ(Vmcs12().Get<VmcsField::kGuestRflags>(), Rflags::kFixed1);
 }
 
+// The RF of the exit is that of the fault, not of what was being delivered.
+TEST_F(EventInjectionTest, AFaultThatMeetsASoftwareInterruptShowsRf) {
+  RunL2();
+  Vectoring(0);
+  L2().Set<VmcsField::kGuestRflags>(Rflags::kFixed1 | Rflags::kRf);
+  Reinject();
+  ExitWas(ExitReason::kExceptionOrNmi);
+  L2().Set<VmcsField::kVmExitInterruptionInformation>(0x80000B0D);
+  Vectoring(0x8000047B);
+  TakeBackChangesForEvent(l1_.vcpu());
+  EXPECT_EQ(L2().Get<VmcsField::kGuestRflags>(), Rflags::kFixed1 | Rflags::kRf);
+}
+
 TEST_F(EventInjectionTest, ADoubleFaultExitTakesBackBlockingByStiToo) {
   UsePin(0);
   RunL2();
