@@ -246,6 +246,13 @@ TEST_F(FaultTest, ARoundTripToOtherCode) {
   EXPECT_EQ(cpu_.Rip(), lhv::kL1CodeBase + lhv::kInstructionBytes);
 }
 
+// Outside 64-bit mode no instruction loads more than EIP.
+TEST_F(FaultTest, OtherCodeOutside64BitModeIsBelow4GBytes) {
+  r().cs.access_rights &= ~uint64_t{AccessRights::kL};
+  Put<uint32_t>(kData, 0xE3FF41);
+  EXPECT_TRUE(Execute(Kind::kFetch, uint64_t{1} << 40 | kData).completed);
+}
+
 TEST_F(FaultTest, OtherCodeThatIsNoJump) {
   Put<uint32_t>(kData, 0xE4FF41);
   Execute(Kind::kFetch, kData);

@@ -177,7 +177,7 @@ Processor::Outcome Processor::PerformFetch(uint64_t linear) {
   if (Is64BitMode() && !IsCanonical(linear, LinearBits())) {
     return Fault(Vector::kGeneralProtection);
   }
-  state_.switched.rip = linear;
+  state_.switched.rip = Is64BitMode() ? linear : linear & kLow32;
   std::array<std::byte, 3> code{};
   if (!FetchInstruction(code)) return Outcome::kElsewhere;
   if (code != kJmpR11) return Fault(Vector::kInvalidOpcode);
