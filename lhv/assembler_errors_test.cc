@@ -43,6 +43,17 @@ TEST_P(AssemblerErrors, SayWhereWhatAndWhatWasExpected) {
 }
 
 INSTANTIATE_TEST_SUITE_P(
+    Fetch, AssemblerErrors,
+    ::testing::Values(
+        Case{"OfAnOperation", Line("fetch: 0x10001000"),
+             "f.yaml:5:16: an address where the operations of programs are; expected one where "
+             "memory can be fetched"},
+        Case{"OfAHandler", L2Line("fetch: 0x100000038000000"),
+             "f.yaml:4:16: an address where the operations of programs are; expected one where "
+             "memory can be fetched"}),
+    [](const auto& info) { return info.param.name; });
+
+INSTANTIATE_TEST_SUITE_P(
     Repetition, AssemblerErrors,
     ::testing::Values(
         Case{"Nothing", Line("repeat: {times: 2, operations: []}"),

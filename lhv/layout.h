@@ -36,6 +36,13 @@ inline constexpr uint32_t kMostCpusOfLayout = 16;
 static_assert(kL1CodeBase + kMostCpusOfLayout * kCodeBytesPerCpu <= kL2CodeBase);
 static_assert(kL1HandlerBase + kMostCpusOfLayout * kHandlerBytesPerCpu <= kL1BareHandlerBase);
 
+// Whether programs and handlers run at the linear address: whatever is there in memory is not
+// fetched.
+constexpr bool IsCodeOfPrograms(uint64_t address) {
+  return address >= kL1CodeBase &&
+         address < kL2BareHandlerBase + kMostCpusOfLayout * kHandlerBytesPerCpu;
+}
+
 // CPU i owns the physical memory [WindowOf(i), WindowOf(i) + kWindowBytes).
 inline constexpr uint64_t kWindowBase = 0x10'0000;
 inline constexpr uint64_t kWindowBytes = 0x10'0000;

@@ -199,7 +199,13 @@ void OperationAssembler::AppendWithValue(const Item& item) {
   }
   const auto value = blocks_.Value(item.argument, item.name());
   if (!value) return;
-  Append(item, {.kind = item.syntax.kind, .flags = value->flags, .value = value->value});
+  const Operation operation{.kind = item.syntax.kind, .flags = value->flags, .value = value->value};
+  // Of these operations a fetch alone has values that it cannot have.
+  if (!IsValidOperation(operation, 1, kMostCpusOfLayout)) {
+    return reader_.Fail(item.argument, "an address where the operations of programs are",
+                        "expected one where memory can be fetched");
+  }
+  Append(item, operation);
 }
 
 void OperationAssembler::AppendSelector(const Item& item) {

@@ -85,6 +85,9 @@ bool IsValidOperation(const Operation& operation, uint32_t level, uint32_t cpu_c
   switch (operation.kind) {
     case OperationKind::kVmwriteControl:
       return HasControlCapability(selector);
+    case OperationKind::kFetch:
+      return (operation.flags & kValueIsWindowOffset) != 0 ||
+             !IsCodeOfPrograms(static_cast<uint32_t>(operation.value));
     case OperationKind::kSetHostRip:
       return operation.value < kMaxOperations;
     case OperationKind::kObserveExit:

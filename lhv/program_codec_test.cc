@@ -125,6 +125,9 @@ TEST(ProgramCodec, OperationsThatNoProgramCanHaveAreRefused) {
             BinaryProgramError::kBadOperation);
   EXPECT_EQ(CheckBinaryProgram(OneOperation({static_cast<uint8_t>(kOperationKindCount), 0})),
             BinaryProgramError::kBadOperation);
+  EXPECT_EQ(CheckBinaryProgram(OneOperation(
+                {Kind(OperationKind::kFetch), kBinaryHasValue, 0, 0, 0, 0x10, 1, 0, 0, 0})),
+            BinaryProgramError::kBadOperation);
   EXPECT_EQ(CheckBinaryProgram(
                 OneOperation({Kind(OperationKind::kReadMemory), kBinaryHasSelector, 3, 0, 0, 0})),
             BinaryProgramError::kBadOperation);
