@@ -217,13 +217,15 @@ bool Processor::LoadOperands(const Instruction& instruction) {
   return LoadMemoryOperand(instruction);
 }
 
+// The base that SGDT or SIDT has stored, read again.
+uint64_t Processor::StoredTable(uint64_t linear) const {
+  uint64_t base = 0;
+  PeekData(linear + sizeof(uint16_t), std::as_writable_bytes(std::span(&base, 1)));
+  return Is64BitMode() ? base : base & kLow32;
+}
+
 uint64_t Processor::ResultOf(const Instruction& instruction) const {
   const auto& registers = state_.registers;
-  const auto peek = [this](uint64_t linear) {
-    uint64_t value = 0;
-    PeekData(linear, std::as_writable_bytes(std::span(&value, 1)));
-    return value;
-  };
   switch (instruction.kind) {
     case InstructionKind::kRdmsr:
     case InstructionKind::kRdtsc:
@@ -250,7 +252,7 @@ uint64_t Processor::ResultOf(const Instruction& instruction) const {
       return OperandResult();
     case InstructionKind::kSgdt:
     case InstructionKind::kSidt:
-      return peek(instruction.first + sizeof(uint16_t));
+      return StoredTable(instruction.first);
     default:
       return 0;
   }

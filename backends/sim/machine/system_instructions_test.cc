@@ -35,6 +35,14 @@ TEST_F(SystemTest, LgdtLoadsWhatSgdtStores) {
   EXPECT_EQ(r().gdtr_base, kWindow + lhv::kGdtOffset);
 }
 
+// What follows the operand is not part of it.
+TEST_F(SystemTest, SgdtStores32BitsOutside64BitMode) {
+  r().cs.access_rights &= ~uint64_t{AccessRights::kL};
+  Put<uint64_t>(kData + 6, ~uint64_t{0});
+  EXPECT_EQ(Execute(Kind::kSgdt, kData).value, kWindow + lhv::kGdtOffset);
+  EXPECT_EQ(Get<uint64_t>(kData + 6), ~uint64_t{0});
+}
+
 TEST_F(SystemTest, LidtRefusesABaseThatIsNotCanonical) {
   Put<uint16_t>(kData, 0xFFF);
   Put<uint64_t>(kData + 2, uint64_t{1} << 60);
