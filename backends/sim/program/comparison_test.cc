@@ -300,6 +300,38 @@ TEST(DeclaredDifferencesTest, AnNmiMergesWithOneOfL0s) {
   EXPECT_EQ(comparison.likeness, Likeness::kSame);
 }
 
+// CPU 1 enters its L2 again behind each NMI exit, for which another NMI is sent, without a word.
+TEST(DeclaredDifferencesTest, AnNmiThatAnEndlessLoopNeedsMerges) {
+  Comparer comparer(2);
+  Comparison comparison;
+  comparer.Compare(MustAssemble(R"(
+name: loop
+cpus:
+  - memory: {counter: {bytes: 8}}
+    run:
+      - wrmsr: {msr: IA32_MTRR_PHYSBASE1, value: 0x80000006}
+      - wrmsr: {msr: IA32_MTRR_PHYSBASE1, value: 0x80000000}
+      - nop
+      - repeat_last: {times: 99, operations: 3, counter: counter}
+  - memory:
+      vmxon: {bytes: 4096}
+      vmcs: {bytes: 4096}
+    setup:
+      - enter_vmx: vmxon
+      - baseline_vmcs: vmcs
+      - add_controls: {pin: [NMI_EXITING, VIRTUAL_NMIS]}
+    run:
+      - vmlaunch
+      - vmwrite: {field: GUEST_RIP, value: 0x21000000}
+      - vmresume: {keep_host_rip: true}
+    l2: [nop, {send_nmi: self}, nop, nop, nop, nop, nop, nop]
+)",
+                                2),
+                   comparison);
+  EXPECT_EQ(comparison.likeness, Likeness::kDeclared);
+  EXPECT_EQ(comparison.declared, "nmi-merged-with-l0s");
+}
+
 TEST(DeclaredDifferencesTest, EachHasAReasonAndANameOfItsOwn) {
   for (const DeclaredDifference& row : AllDeclaredDifferences()) {
     EXPECT_GT(std::string(row.reason).size(), 20u) << row.name;

@@ -83,7 +83,8 @@ std::string DifferenceText(const lhv::GuestProgram& program, const Comparison& c
                           d.position < evict.size() ? lhv::ToString(evict[d.position])
                                                     : std::string("(end of the log)"));
   }
-  absl::StrAppendFormat(&text, "  %-10s  %s\n", comparison.tested, ObservationOrEnd(d.nested, d.nested_end));
+  absl::StrAppendFormat(&text, "  %-10s  %s\n", comparison.tested,
+                        ObservationOrEnd(d.nested, d.nested_end));
   const lhv::CpuProgram& cpu = program.cpus[d.cpu];
   const std::optional<Observation>& here = d.reference ? d.reference : d.nested;
   if (here) absl::StrAppend(&text, OperationLine(cpu, here->level, here->operation));
