@@ -62,6 +62,16 @@ TEST(FirstDifferenceTest, HowACpuEndsCounts) {
   EXPECT_FALSE(SameObservations(Result({kFirst}), Result({kFirst}, CpuEnd::kShutdown)));
 }
 
+TEST(FirstDifferenceTest, AnInitMayComeBeforeTheEndOfTheOperationsIsNoted) {
+  const Observation done{.kind = ObservationKind::kDone, .level = 1};
+  for (const CpuEnd end : {CpuEnd::kWaitsForSipi, CpuEnd::kComplete}) {
+    EXPECT_EQ(SameObservations(Result({kFirst, done}, end), Result({kFirst}, end)),
+              end == CpuEnd::kWaitsForSipi);
+  }
+  EXPECT_FALSE(SameObservations(Result({kFirst, done}, CpuEnd::kWaitsForSipi),
+                                Result({kOther}, CpuEnd::kWaitsForSipi)));
+}
+
 TEST(FirstDifferenceTest, OfTheSecondCpuIfTheFirstHasNone) {
   ProgramResult a = Result({kFirst}), b = Result({kFirst});
   a.cpus.push_back({{kSecond}, CpuEnd::kComplete});
