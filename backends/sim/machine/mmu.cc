@@ -160,6 +160,12 @@ std::optional<uint64_t> Mmu::PeekAddress(const TranslationContext& context, uint
     if (!PagingAllows(context, *found, AccessKind::kRead)) return std::nullopt;
     return found->At(linear);
   }
+  if (!HasPaging(context)) {
+    const Mapping* found = tlb_.Find(MappingTag::GuestPhysical(Eptp::Ep4ta(context.eptp)), linear);
+    if (found != nullptr && (found->ept_permissions & EptEntry::kRead) != 0) {
+      return found->At(linear);
+    }
+  }
   Mapping mapping;
   if (AddressWalk(memory_, capabilities_, context, nullptr)
           .Linear(linear, AccessKind::kRead, mapping)) {

@@ -75,6 +75,15 @@ TEST_F(PeekTest, ReadsAsReadDoes) {
   EXPECT_EQ(Peek(kCrossing), 0x1122'3344'5566'7788u);
 }
 
+TEST_F(PeekTest, KnowsAGuestPhysicalMappingWithoutPaging) {
+  UseEpt(0);
+  context_.cr0 &= ~Cr0::kPg;
+  context_.efer = 0;
+  ASSERT_TRUE(Write(kData, kMark));
+  SetEptEntry(1, kData, 0);
+  EXPECT_EQ(Peek(kData), kMark);
+}
+
 TEST_F(PeekTest, LeavesNoTrace) {
   UseEpt(Eptp::kAccessedAndDirty);
   SetEptEntry(1, Table(1), 0);
