@@ -2,12 +2,15 @@
 #include "backends/sim/program/declared_differences.h"
 
 #include <algorithm>
+#include <cstring>
 
 #include "backends/sim/machine/l0_memory.h"
 #include "core/vmx/controls.h"
 #include "core/vmx/exit_reason.h"
+#include "core/vmx/msr_list.h"
 #include "core/vmx/vmcs_field.h"
 #include "core/x86/msr.h"
+#include "lhv/layout.h"
 
 namespace nvmx::sim {
 namespace {
@@ -22,10 +25,14 @@ bool IsAccessToL0Memory(const lhv::GuestProgram&, const Comparison& comparison) 
 
 // An address in VMCS12 or of the APIC that is L0's: a processor finds memory or nothing there, the
 // core does not use it. EPT entries are not meant: what L2 sees through them must be the same.
-bool GivesL0Memory(const lhv::Operation& operation) {
-  constexpr uint64_t kBase = L0Memory::BaseFor(L0Memory::kMostWidth);
-  const uint64_t top = uint64_t{1} << L0Memory::kMostWidth;
-  if (operation.value < kBase || operation.value >= top) return false;
+bool IsL0Memory(uint64_t address) {
+  return address >= L0Memory::BaseFor(L0Memory::kMostWidth) &&
+         address < uint64_t{1} << L0Memory::kMostWidth;
+}
+
+bool GivesL0Memory(const lhv::Operation& operation, uint32_t cpu) {
+  const bool is_offset = (operation.flags & lhv::kValueIsWindowOffset) != 0;
+  if (!IsL0Memory(is_offset ? lhv::WindowOf(cpu) + operation.value : operation.value)) return false;
   switch (operation.kind) {
     case lhv::OperationKind::kVmwrite:
       return operation.selector != Encoding(VmcsField::kEptPointer);
@@ -36,10 +43,26 @@ bool GivesL0Memory(const lhv::Operation& operation) {
   }
 }
 
+// Something like an entry of an MSR list.
+bool GivesL0MemoryToApic(const lhv::MemoryBlock& block) {
+  constexpr size_t kEntry = sizeof(MsrListEntry);
+  for (size_t at = -block.offset % kEntry; at + kEntry <= block.bytes.size(); at += kEntry) {
+    MsrListEntry entry;
+    std::memcpy(&entry, block.bytes.data() + at, kEntry);
+    if (entry.index == Index(Msr::IA32_APIC_BASE) && IsL0Memory(entry.data)) return true;
+  }
+  return false;
+}
+
 bool NamesL0Memory(const lhv::GuestProgram& program, const Comparison& comparison) {
-  const lhv::CpuProgram& cpu = program.cpus[comparison.difference->cpu];
-  return std::any_of(cpu.l1.begin(), cpu.l1.end(), GivesL0Memory) ||
-         std::any_of(cpu.l2.begin(), cpu.l2.end(), GivesL0Memory);
+  const uint32_t index = comparison.difference->cpu;
+  const lhv::CpuProgram& cpu = program.cpus[index];
+  const auto gives = [index](const lhv::Operation& operation) {
+    return GivesL0Memory(operation, index);
+  };
+  return std::any_of(cpu.l1.begin(), cpu.l1.end(), gives) ||
+         std::any_of(cpu.l2.begin(), cpu.l2.end(), gives) ||
+         std::any_of(cpu.memory.begin(), cpu.memory.end(), GivesL0MemoryToApic);
 }
 
 bool IsFieldOfExit(const lhv::Observation& o, VmcsField field) {
