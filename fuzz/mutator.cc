@@ -360,6 +360,8 @@ void ProgramMutator::MutateMemory(CpuProgram& cpu, Random& random,
 }
 
 void ProgramMutator::InsertPiece(CpuProgram& cpu, const CpuProgram& from, Random& random) const {
+  // Some operations in a row, at the place where they were if that is possible; as often in the
+  // place of others as between them.
   const bool in_place = random.OneIn(2);
   const auto take = [&](const std::vector<Operation>& source, std::vector<Operation>& code,
                         size_t first) {

@@ -268,33 +268,32 @@ std::optional<Find> ProgramTarget::JudgeWhole(const lhv::GuestProgram& program) 
 bool ProgramTarget::IsAboutVmcsData(const lhv::GuestProgram& program) const {
   if (!comparison_.difference) return false;
   const sim::Difference& difference = *comparison_.difference;
-  const auto page_of = [&](uint64_t value, bool is_offset) {
-    return PageBase(is_offset ? value + lhv::WindowOf(difference.cpu) : value);
+  const auto page_of = [&](const Operation& operation) {
+    const bool is_offset = (operation.flags & lhv::kValueIsWindowOffset) != 0;
+    return PageBase(is_offset ? operation.value + lhv::WindowOf(difference.cpu) : operation.value);
   };
   std::set<uint64_t> regions, tables;
   const lhv::CpuProgram& cpu = program.cpus[difference.cpu];
   for (const std::vector<Operation>* code : {&cpu.l1, &cpu.l2}) {
     for (const Operation& operation : *code) {
-      const uint64_t page =
-          page_of(operation.value, (operation.flags & lhv::kValueIsWindowOffset) != 0);
       const bool is_region = operation.kind == OperationKind::kInitializeVmxRegion ||
                              operation.kind == OperationKind::kVmxon ||
                              operation.kind == OperationKind::kVmclear ||
                              operation.kind == OperationKind::kVmptrld ||
                              (operation.kind == OperationKind::kVmwrite &&
                               operation.selector == Encoding(VmcsField::kVmcsLinkPointer));
-      if (is_region) regions.insert(page);
+      if (is_region) regions.insert(page_of(operation));
       // Where the table is then follows from the data.
       const bool loads_table =
           operation.kind == OperationKind::kLgdt || operation.kind == OperationKind::kLidt;
-      if (loads_table) tables.insert(page);
+      if (loads_table) tables.insert(page_of(operation));
     }
   }
-  const auto is_region = [&](uint64_t page) { return regions.count(page) != 0; };
-  if (std::any_of(tables.begin(), tables.end(), is_region)) return true;
+  const auto has_region = [&](uint64_t page) { return regions.count(page) != 0; };
+  if (std::any_of(tables.begin(), tables.end(), has_region)) return true;
   for (const std::optional<Observation>* seen : {&difference.reference, &difference.nested}) {
     if (*seen && (*seen)->kind == ObservationKind::kMemoryValue &&
-        regions.count(PageBase((*seen)->selector)) != 0) {
+        has_region(PageBase((*seen)->selector))) {
       return true;
     }
   }

@@ -160,6 +160,7 @@ std::optional<uint64_t> Mmu::PeekAddress(const TranslationContext& context, uint
     if (!PagingAllows(context, *found, AccessKind::kRead)) return std::nullopt;
     return found->At(linear);
   }
+  // There are no linear mappings then, and an access goes by these.
   if (!HasPaging(context)) {
     const Mapping* found = tlb_.Find(MappingTag::GuestPhysical(Eptp::Ep4ta(context.eptp)), linear);
     if (found != nullptr && (found->ept_permissions & EptEntry::kRead) != 0) {

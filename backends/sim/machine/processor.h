@@ -184,8 +184,8 @@ class Processor final : public lhv::GuestCpu {
   };
   void FinishInstruction(const lhv::Instruction& instruction, const Before& before);
   // What a completed instruction gave.
-  uint64_t StoredTable(uint64_t linear) const;
   uint64_t ResultOf(const lhv::Instruction& instruction) const;
+  uint64_t StoredTable(uint64_t linear) const;
   void AdvanceTime(bool timer_counts);
 
   // --- processor_mode.cc: what decides how instructions behave.
