@@ -132,10 +132,11 @@ void CheckHardware() {
 }
 
 uint32_t CountCpus(const Options& options, const BootInformation& information) {
-  const size_t found = FindApicIds(LowMemory(), information.acpi).found;
+  const ApicIds ids = FindApicIds(LowMemory(), information.acpi);
+  const size_t found = ids.found;
   if (options.cpus > std::max<size_t>(found, 1)) {
     Write(Text() << "nvmx: cpus=" << options.cpus << ", and the machine has "
-                 << std::max<size_t>(found, 1) << "\n");
+                 << std::max<size_t>(found, 1) << (found == 0 ? ": " : "") << ids.problem << "\n");
     Stop("there are not that many CPUs");
   }
   if (options.cpus != 0) return options.cpus;

@@ -58,22 +58,28 @@ std::optional<uint32_t> CheckedLength(const PhysicalMemory& memory, uint64_t tab
   return length;
 }
 
+// Where a search for a table has got to.
+struct Search {
+  std::optional<uint64_t> madt;
+  uint64_t table = 0;
+  std::string_view problem;
+};
+
 template <typename Pointer>
-std::optional<uint64_t> FindMadtIn(const PhysicalMemory& memory, uint64_t root) {
+Search FindMadtIn(const PhysicalMemory& memory, uint64_t root) {
   const auto length = CheckedLength(memory, root);
-  if (!length) return std::nullopt;
+  if (!length) return {{}, root, "the table that names the others is damaged"};
   for (uint64_t at = kTableHeader; at + sizeof(Pointer) <= *length; at += sizeof(Pointer)) {
     const uint64_t table = memory.Read<Pointer>(root + at).value_or(0);
-    if (HasText(memory, table, "APIC")) return table;
+    if (HasText(memory, table, "APIC")) return {table, table, {}};
   }
-  return std::nullopt;
+  return {{}, root, "the table that names the others names no MADT"};
 }
 
-std::optional<uint64_t> FindMadt(const PhysicalMemory& memory,
-                                 const std::optional<AcpiRoot>& root) {
-  if (!root) return std::nullopt;
+Search FindMadt(const PhysicalMemory& memory, const std::optional<AcpiRoot>& root) {
+  if (!root) return {{}, 0, "there is no RSDP"};
   if (root->xsdt != 0) {
-    if (const auto madt = FindMadtIn<uint64_t>(memory, root->xsdt)) return madt;
+    if (const Search search = FindMadtIn<uint64_t>(memory, root->xsdt); search.madt) return search;
   }
   return FindMadtIn<uint32_t>(memory, root->rsdt);
 }
@@ -134,10 +140,15 @@ std::array<std::byte, kRsdpBytes> MakeRsdp(const AcpiRoot& root) {
 
 ApicIds FindApicIds(const PhysicalMemory& memory, const std::optional<AcpiRoot>& root) {
   ApicIds ids;
-  const auto madt = FindMadt(memory, root ? root : FindAcpiRoot(memory));
+  const auto [madt, table, problem] = FindMadt(memory, root ? root : FindAcpiRoot(memory));
+  ids.table = table;
+  ids.problem = problem;
   if (!madt) return ids;
   const auto length = CheckedLength(memory, *madt);
-  if (!length) return ids;
+  if (!length) {
+    ids.problem = "the MADT is damaged";
+    return ids;
+  }
   for (uint64_t at = kMadtEntries; at + 2 <= *length;) {
     const uint8_t size = memory.Read<uint8_t>(*madt + at + 1).value_or(0);
     if (size < 2 || at + size > *length) break;
@@ -147,6 +158,7 @@ ApicIds FindApicIds(const PhysicalMemory& memory, const std::optional<AcpiRoot>&
     }
     at += size;
   }
+  if (ids.found == 0) ids.problem = "the MADT names no CPU that is enabled";
   return ids;
 }
 

@@ -10,6 +10,7 @@
 #include <cstdint>
 #include <optional>
 #include <span>
+#include <string_view>
 
 #include "backends/vmx-hw/machine/physical_memory.h"
 
@@ -19,6 +20,10 @@ struct ApicIds {
   static constexpr size_t kMost = 64;
   size_t found = 0;  // may be more than are kept
   std::array<uint32_t, kMost> kept = {};
+  // Why none was found, and the physical address of the table at which the search ended, 0 if it
+  // got to none.
+  std::string_view problem;
+  uint64_t table = 0;
 
   std::span<const uint32_t> view() const { return {kept.data(), found < kMost ? found : kMost}; }
 };
@@ -40,8 +45,8 @@ std::array<std::byte, kRsdpBytes> MakeRsdp(const AcpiRoot& root);
 // Where FindAcpiRoot() looks first: the word there is the segment of the extended BIOS data area.
 inline constexpr uint64_t kEbdaSegmentAddress = 0x40E;
 
-// The APIC ids of all enabled CPUs in the order of the MADT; none if there is no such table or a
-// checksum is wrong. Without `root` the tables are those that FindAcpiRoot() finds.
+// The APIC ids of all enabled CPUs in the order of the MADT; none, and why, if there is no such
+// table or a checksum is wrong. Without `root` the tables are those that FindAcpiRoot() finds.
 ApicIds FindApicIds(const PhysicalMemory& memory, const std::optional<AcpiRoot>& root);
 
 }  // namespace nvmx::metal

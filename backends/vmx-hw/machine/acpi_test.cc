@@ -3,6 +3,8 @@
 
 #include <algorithm>
 #include <cstdint>
+#include <optional>
+#include <string_view>
 #include <vector>
 
 #include "backends/vmx-hw/machine/testing_memory.h"
@@ -68,6 +70,29 @@ TEST_F(AcpiTest, AWrongChecksumIsNoTable) {
     memory_ = before;
   }
   EXPECT_EQ(Found().size(), 3u);
+}
+
+TEST_F(AcpiTest, SaysWhyThereIsNoCpuAndWhere) {
+  const TestMemory good = memory_;
+  const auto expect = [&](std::string_view problem, uint64_t table) {
+    const ApicIds ids = FindApicIds(memory_, std::nullopt);
+    EXPECT_EQ(ids.found, 0u) << problem;
+    EXPECT_EQ(ids.problem, problem);
+    EXPECT_EQ(ids.table, table) << problem;
+    memory_ = good;
+  };
+  EXPECT_TRUE(FindApicIds(memory_, std::nullopt).problem.empty());
+  memory_.Put<uint64_t>(kRsdp, 0);
+  expect("there is no RSDP", 0);
+  memory_.Put<uint8_t>(kRsdt + 9, *memory_.Read<uint8_t>(kRsdt + 9) + 1);
+  expect("the table that names the others is damaged", kRsdt);
+  memory_.PutText(kMadt, "XPIC");
+  expect("the table that names the others names no MADT", kRsdt);
+  memory_.Put<uint8_t>(kMadt + 9, *memory_.Read<uint8_t>(kMadt + 9) + 1);
+  expect("the MADT is damaged", kMadt);
+  memory_.Put<uint32_t>(kMadt + 4, 44);
+  memory_.FixSum(kMadt, 44, kMadt + 9);
+  expect("the MADT names no CPU that is enabled", kMadt);
 }
 
 TEST_F(AcpiTest, AnEntryOfNoLengthEndsTheTable) {

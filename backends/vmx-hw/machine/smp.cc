@@ -7,10 +7,12 @@
 #include <cstring>
 
 #include "backends/vmx-hw/machine/acpi.h"
+#include "backends/vmx-hw/machine/console.h"
 #include "backends/vmx-hw/machine/cpu_instructions.h"
 #include "backends/vmx-hw/machine/cpus.h"
 #include "backends/vmx-hw/machine/local_apic.h"
 #include "backends/vmx-hw/machine/power.h"
+#include "backends/vmx-hw/machine/text.h"
 #include "backends/vmx-hw/machine/traps.h"
 
 extern "C" {
@@ -118,6 +120,10 @@ StartedCpus StartOtherCpus(const BootInformation& information, uint32_t most, Cp
   if (most > kMostCpus) most = kMostCpus;
   const uint32_t own = ReadApicId();
   CpuAt(0).apic_id = own;
+  if (ids.found == 0) {
+    Write(Text() << "one CPU, for the firmware names none: " << ids.problem << " (table at "
+                 << Hex{ids.table} << ")\n");
+  }
   StartedCpus result{ids.found == 0 ? 1 : static_cast<uint32_t>(ids.found), 1};
   if (result.found == 1 || most == 1) return result;
   main_of_others = main;

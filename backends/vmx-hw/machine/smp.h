@@ -19,8 +19,9 @@ struct StartedCpus {
 };
 
 // Starts other CPUs one after the other, with indices from 1 on, as long as there are not `most` in
-// all; returns when each has said that it runs, or has not for a second. CR3 must be below 4 GiB
-// and map the first MByte to itself.
+// all; returns when each has said that it runs, or has not for a second. Writes to the console why
+// the firmware names no CPU, if it names none. CR3 must be below 4 GiB and map the first MByte to
+// itself.
 StartedCpus StartOtherCpus(const BootInformation& information, uint32_t most, CpuMain main);
 
 // How many CPUs run an image, and may be addressed by CpuAt().
