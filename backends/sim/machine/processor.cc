@@ -258,7 +258,7 @@ uint64_t Processor::ResultOf(const Instruction& instruction) const {
   }
 }
 
-Processor::Outcome Processor::Perform(const Instruction& instruction) {
+Outcome Processor::Perform(const Instruction& instruction) {
   if (instruction.kind == InstructionKind::kMovToDr ||
       instruction.kind == InstructionKind::kMovFromDr) {
     return PerformMovDr(instruction);
@@ -270,7 +270,7 @@ Processor::Outcome Processor::Perform(const Instruction& instruction) {
   return PerformPlain(instruction);
 }
 
-Processor::Outcome Processor::PerformPlain(const Instruction& instruction) {
+Outcome Processor::PerformPlain(const Instruction& instruction) {
   switch (instruction.kind) {
     case InstructionKind::kNop:
     case InstructionKind::kPause:
@@ -319,7 +319,7 @@ Processor::Outcome Processor::PerformPlain(const Instruction& instruction) {
   }
 }
 
-Processor::Outcome Processor::PerformSystem(const Instruction& instruction) {
+Outcome Processor::PerformSystem(const Instruction& instruction) {
   uint64_t& value = state_.registers[kValueRegister];
   switch (instruction.kind) {
     case InstructionKind::kMovToCr:
@@ -364,7 +364,7 @@ Processor::Outcome Processor::PerformSystem(const Instruction& instruction) {
   }
 }
 
-Processor::Outcome Processor::PerformSegmentation(const Instruction& instruction) {
+Outcome Processor::PerformSegmentation(const Instruction& instruction) {
   uint64_t& value = state_.registers[kValueRegister];
   switch (instruction.kind) {
     case InstructionKind::kSgdt:

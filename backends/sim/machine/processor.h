@@ -9,6 +9,7 @@
 
 #include "backends/sim/machine/boundary_event.h"
 #include "backends/sim/machine/event.h"
+#include "backends/sim/machine/instruction_effects.h"
 #include "backends/sim/machine/memory.h"
 #include "backends/sim/machine/mmu.h"
 #include "backends/sim/machine/platform.h"
@@ -113,50 +114,6 @@ class Processor final : public lhv::GuestCpu {
   bool IsActive() const;
 
  private:
-  // What a VM exit reports beside its reason; what is 0 here is not defined for the exit.
-  struct ExitInformation {
-    uint64_t qualification = 0;
-    uint64_t interruption = 0;
-    uint64_t error_code = 0;
-    uint64_t instruction_length = 0;
-    uint64_t instruction_information = 0;
-    uint64_t guest_linear = 0;
-    uint64_t guest_physical = 0;
-    uint64_t vectoring = 0;  // IDT-vectoring information
-    uint64_t vectoring_error_code = 0;
-    // Delivery of the event would have saved RFLAGS with RF set.
-    bool resume_flag = false;
-  };
-  // A VM exit that an instruction causes.
-  struct InstructionExit {
-    ExitReason reason;
-    uint64_t qualification = 0;
-    uint64_t information = 0;
-  };
-  // An exception of an instruction. `detail`: the linear address of #PF, the bits of DR6 of #DB.
-  struct Exception {
-    Vector vector;
-    uint32_t error_code = 0;
-    uint64_t detail = 0;
-  };
-  struct MemoryOperand {
-    SegmentRegister segment = SegmentRegister::kDs;
-    uint64_t offset = 0;
-  };
-  // How the memory operand of the running instruction is encoded.
-  struct EncodedOperand {
-    MemoryOperand place;
-    uint64_t displacement = 0;
-    uint64_t information = 0;  // what VM exits say of it in the instruction information
-    // The operand is a register instead.
-    std::optional<GeneralRegister> in_register = std::nullopt;
-    // The other operand of VMREAD and VMWRITE, the type of an invalidation.
-    GeneralRegister selector = GeneralRegister::kRax;
-  };
-  // kNext: RIP is to move on. kReturned: the instruction completed and set RIP. kElsewhere: a fault
-  // or a VM exit did.
-  enum class Outcome { kNext, kReturned, kElsewhere };
-
   ActiveVmcs& Vmcs() { return state_.vmcs[state_.current_vmcs]; }
   const ActiveVmcs& Vmcs() const { return state_.vmcs[state_.current_vmcs]; }
 

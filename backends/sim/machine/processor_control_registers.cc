@@ -63,7 +63,7 @@ bool Processor::UsesPaePaging(uint64_t cr0, uint64_t cr4, uint64_t efer) {
   return (cr0 & Cr0::kPg) != 0 && (cr4 & Cr4::kPae) != 0 && (efer & Efer::kLma) == 0;
 }
 
-Processor::Outcome Processor::WriteCr0(uint64_t value) {
+Outcome Processor::WriteCr0(uint64_t value) {
   SwitchedRegisters& r = state_.switched;
   const uint64_t mask = Cr0HostMask();
   uint64_t next = (r.cr0 & mask) | (value & ~mask);
@@ -101,7 +101,7 @@ void Processor::WriteCacheControl(uint64_t cr0) {
   state_.switched.cr0 = (state_.switched.cr0 & ~kChanged) | (cr0 & kChanged);
 }
 
-Processor::Outcome Processor::WriteCr3(uint64_t value) {
+Outcome Processor::WriteCr3(uint64_t value) {
   SwitchedRegisters& r = state_.switched;
   const bool has_pcids = (r.cr4 & Cr4::kPcide) != 0;
   const bool keeps = has_pcids && (value & kCr3NoInvalidation) != 0;
@@ -118,7 +118,7 @@ Processor::Outcome Processor::WriteCr3(uint64_t value) {
   return Outcome::kNext;
 }
 
-Processor::Outcome Processor::WriteCr4(uint64_t value) {
+Outcome Processor::WriteCr4(uint64_t value) {
   SwitchedRegisters& r = state_.switched;
   const uint64_t mask = Cr4HostMask();
   const uint64_t next = (r.cr4 & mask) | (value & ~mask);
@@ -150,7 +150,7 @@ Processor::Outcome Processor::WriteCr4(uint64_t value) {
 }
 
 // SDM Vol. 3C, 30.3 "Virtualizing CR8-Based TPR Accesses".
-Processor::Outcome Processor::WriteCr8(uint64_t value) {
+Outcome Processor::WriteCr8(uint64_t value) {
   if ((value & ~kCr8Defined) != 0) return Fault(Vector::kGeneralProtection);
   if (HasPrimary(PrimaryProcessorBased::kUseTprShadow)) {
     WriteVirtualTpr(value << kTprShift);
@@ -166,7 +166,7 @@ uint64_t Processor::VisibleCr8() const {
   return tpr >> kTprShift & kCr8Defined;
 }
 
-Processor::Outcome Processor::PerformMovToCr(unsigned number) {
+Outcome Processor::PerformMovToCr(unsigned number) {
   const uint64_t value = state_.registers[kValueRegister];
   switch (number) {
     case 0:
@@ -183,7 +183,7 @@ Processor::Outcome Processor::PerformMovToCr(unsigned number) {
   }
 }
 
-Processor::Outcome Processor::PerformMovFromCr(unsigned number) {
+Outcome Processor::PerformMovFromCr(unsigned number) {
   uint64_t& value = state_.registers[kValueRegister];
   switch (number) {
     case 0:
@@ -206,20 +206,20 @@ Processor::Outcome Processor::PerformMovFromCr(unsigned number) {
 }
 
 // SDM Vol. 3C, 26.3: TS stays if it is the host's.
-Processor::Outcome Processor::PerformClts() {
+Outcome Processor::PerformClts() {
   state_.switched.cr0 &= ~(Cr0::kTs & ~Cr0HostMask());
   return Outcome::kNext;
 }
 
 // LMSW can set PE and not clear it.
-Processor::Outcome Processor::PerformLmsw() {
+Outcome Processor::PerformLmsw() {
   constexpr uint64_t kLoaded = Cr0::kPe | Cr0::kMp | Cr0::kEm | Cr0::kTs;
   const uint64_t cr0 = state_.switched.cr0;
   const uint64_t source = state_.registers[kValueRegister] & kLoaded;
   return WriteCr0((cr0 & ~kLoaded) | source | (cr0 & Cr0::kPe));
 }
 
-Processor::Outcome Processor::PerformMovDr(const Instruction& instruction) {
+Outcome Processor::PerformMovDr(const Instruction& instruction) {
   SwitchedRegisters& r = state_.switched;
   // SDM Vol. 3C, 26.1.3, MOV DR: this VM exit comes before all faults but a mere bad encoding.
   if (HasPrimary(PrimaryProcessorBased::kMovDrExiting)) {

@@ -77,7 +77,7 @@ bool Processor::ExceptionExits(uint8_t vector, uint32_t error_code) const {
   return bit == matches;
 }
 
-Processor::Outcome Processor::ExitDuringAccess(ExitReason reason, ExitInformation information) {
+Outcome Processor::ExitDuringAccess(ExitReason reason, ExitInformation information) {
   // 28.3.3 "Saving RIP, RSP, RFLAGS, and SSP"; the RF of an exception is its own.
   if (reason != ExitReason::kExceptionOrNmi) {
     information.resume_flag = !vectoring_ || vectoring_->resume_flag;
@@ -109,7 +109,7 @@ void Processor::ExitForException(const Event& event, uint64_t detail) {
                                                  .resume_flag = event.resume_flag});
 }
 
-Processor::Outcome Processor::Raise(const Exception& exception) {
+Outcome Processor::Raise(const Exception& exception) {
   const auto vector = static_cast<uint8_t>(exception.vector);
   Event event{vector, InterruptionType::kHardwareException};
   // An exception in real-address mode has no error code.
@@ -153,7 +153,7 @@ void Processor::RaiseDoubleFault() {
   }
 }
 
-Processor::Outcome Processor::RaiseSoftware(InterruptionType type, uint8_t vector) {
+Outcome Processor::RaiseSoftware(InterruptionType type, uint8_t vector) {
   const Event event{.vector = vector, .type = type, .instruction_length = lhv::kInstructionBytes};
   // The instruction cleared RF as it began, so that neither the stack nor a VM exit gets it. SDM
   // Vol. 3B, 18.3.1.1 "Instruction-Breakpoint Exception Condition".
@@ -168,8 +168,7 @@ Processor::Outcome Processor::RaiseSoftware(InterruptionType type, uint8_t vecto
 
 // What an access met that is not a page fault is a VM exit: 28.2.1, "Exit Qualification for EPT
 // Violations".
-Processor::Outcome Processor::Raise(const TranslationFault& fault, SegmentRegister segment,
-                                    AccessKind kind) {
+Outcome Processor::Raise(const TranslationFault& fault, SegmentRegister segment, AccessKind kind) {
   const uint64_t unblocking =
       nmis_unblocked_by_iret_ && !vectoring_ ? EptViolation::kNmiUnblocking : 0;
   switch (fault.kind) {
@@ -196,7 +195,7 @@ Processor::Outcome Processor::Raise(const TranslationFault& fault, SegmentRegist
   return Outcome::kElsewhere;
 }
 
-Processor::Outcome Processor::Raise(const EventFault& fault, bool by_iret) {
+Outcome Processor::Raise(const EventFault& fault, bool by_iret) {
   switch (fault.kind) {
     case EventFault::Kind::kException:
       return Raise(Exception{fault.vector, fault.error_code.value_or(0), fault.address});

@@ -25,7 +25,7 @@ constexpr uint64_t kLow32 = 0xFFFFFFFF;
 
 }  // namespace
 
-Processor::Outcome Processor::PerformMemory(const Instruction& instruction) {
+Outcome Processor::PerformMemory(const Instruction& instruction) {
   uint64_t& rax = state_.registers[kRax];
   const MemoryOperand& place = instruction_operand_.place;
   if (instruction.kind == InstructionKind::kReadMemory) {
@@ -57,7 +57,7 @@ bool Processor::PushReturnFrame(uint64_t rip) {
 
 // IRET: blocking by NMI ends even if it faults. The instructions before it that make or find the
 // frame are repeated if it does: RSP is then as it was.
-Processor::Outcome Processor::PerformIret(uint64_t target) {
+Outcome Processor::PerformIret(uint64_t target) {
   SwitchedRegisters& r = state_.switched;
   const uint64_t rsp = r.rsp;
   if (target != 0) {
@@ -79,7 +79,7 @@ Processor::Outcome Processor::PerformIret(uint64_t target) {
   return Raise(*fault, true);
 }
 
-Processor::Outcome Processor::PerformHandlerReturn() {
+Outcome Processor::PerformHandlerReturn() {
   SwitchedRegisters& r = state_.switched;
   std::array<uint64_t, 5> values{};  // RIP, CS, RFLAGS, RSP, SS
   const size_t width = FrameValueBytes();
@@ -96,7 +96,7 @@ Processor::Outcome Processor::PerformHandlerReturn() {
 }
 
 // SDM Vol. 2B, "POPF/POPFD/POPFQ": IOPL is for CPL 0, IF for those whom IOPL allows it.
-Processor::Outcome Processor::PerformPopf(uint64_t value) {
+Outcome Processor::PerformPopf(uint64_t value) {
   uint64_t& rflags = state_.switched.rflags;
   uint64_t writable =
       Rflags::kArithmetic | Rflags::kTf | Rflags::kDf | Rflags::kNt | Rflags::kAc | Rflags::kId;
@@ -109,22 +109,22 @@ Processor::Outcome Processor::PerformPopf(uint64_t value) {
   return Outcome::kNext;
 }
 
-Processor::Outcome Processor::PerformSti() {
+Outcome Processor::PerformSti() {
   state_.switched.rflags |= Rflags::kIf;
   return Outcome::kNext;
 }
 
-Processor::Outcome Processor::PerformCli() {
+Outcome Processor::PerformCli() {
   state_.switched.rflags &= ~Rflags::kIf;
   return Outcome::kNext;
 }
 
-Processor::Outcome Processor::PerformHlt() {
+Outcome Processor::PerformHlt() {
   state_.activity_state = static_cast<uint64_t>(ActivityState::kHlt);
   return Outcome::kNext;
 }
 
-Processor::Outcome Processor::PerformCpuid() {
+Outcome Processor::PerformCpuid() {
   auto& r = state_.registers;
   const CpuidRegisters result =
       Cpuid(static_cast<uint32_t>(r[kRax]), static_cast<uint32_t>(r[kRcx]));
@@ -147,7 +147,7 @@ bool Processor::VirtualizesTprMsr(uint32_t msr) const {
 
 // In non-root operation two MSRs are not what they are outside: the TSC, and the TPR with
 // "virtualize x2APIC mode". SDM Vol. 3C, 30.5 "Virtualizing MSR-Based APIC Accesses".
-Processor::Outcome Processor::PerformRdmsr() {
+Outcome Processor::PerformRdmsr() {
   const auto msr = static_cast<uint32_t>(state_.registers[kRcx]);
   std::optional<uint64_t> value = ReadMsr(msr);
   if (msr == Index(Msr::IA32_TIME_STAMP_COUNTER)) value = GuestTsc();
@@ -157,7 +157,7 @@ Processor::Outcome Processor::PerformRdmsr() {
   return Outcome::kNext;
 }
 
-Processor::Outcome Processor::PerformWrmsr() {
+Outcome Processor::PerformWrmsr() {
   constexpr uint64_t kTprDefined = 0xFF;
   const auto& r = state_.registers;
   const uint64_t value = (r[kRax] & kLow32) | r[kRdx] << 32;
@@ -172,7 +172,7 @@ Processor::Outcome Processor::PerformWrmsr() {
 
 // JMP to a place that holds JMP R11. A fault on the way there is one of the first, a fault there
 // one of the second.
-Processor::Outcome Processor::PerformFetch(uint64_t linear) {
+Outcome Processor::PerformFetch(uint64_t linear) {
   constexpr std::array<std::byte, 3> kJmpR11 = {std::byte{0x41}, std::byte{0xFF}, std::byte{0xE3}};
   if (Is64BitMode() && !IsCanonical(linear, LinearBits())) {
     return Fault(Vector::kGeneralProtection);

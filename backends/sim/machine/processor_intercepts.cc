@@ -80,8 +80,7 @@ bool IsGdtrOrIdtr(InstructionKind kind) {
 
 }  // namespace
 
-std::optional<Processor::InstructionExit> Processor::Intercept(
-    const Instruction& instruction) const {
+std::optional<InstructionExit> Processor::Intercept(const Instruction& instruction) const {
   if (!in_non_root()) return std::nullopt;
   for (const PlainIntercept& row : kPlainIntercepts) {
     if (row.kind != instruction.kind) continue;
@@ -126,15 +125,15 @@ std::optional<Processor::InstructionExit> Processor::Intercept(
   }
 }
 
-std::optional<Processor::InstructionExit> Processor::InterceptRandom(ExitReason reason,
-                                                                     uint32_t control) const {
+std::optional<InstructionExit> Processor::InterceptRandom(ExitReason reason,
+                                                          uint32_t control) const {
   if (!HasSecondary(control)) return std::nullopt;
   return InstructionExit{reason, 0,
                          uint64_t{kValueRegister} << OperandInformation::kRegister1Shift |
                              OperandInformation::k64BitOperand};
 }
 
-std::optional<Processor::InstructionExit> Processor::InterceptDescriptorTable(
+std::optional<InstructionExit> Processor::InterceptDescriptorTable(
     const Instruction& instruction) const {
   const std::optional<uint64_t> identity = DescriptorTableIdentity(instruction.kind);
   if (!identity || !HasSecondary(Secondary::kDescriptorTableExiting)) return std::nullopt;
@@ -150,8 +149,7 @@ std::optional<Processor::InstructionExit> Processor::InterceptDescriptorTable(
 
 // 26.1.3: CR0 and CR4 by mask and read shadow, CR3 by control and target values, CR8 by controls;
 // CR2 never exits.
-std::optional<Processor::InstructionExit> Processor::InterceptCrAccess(
-    const Instruction& instruction) const {
+std::optional<InstructionExit> Processor::InterceptCrAccess(const Instruction& instruction) const {
   const VmcsImage& v = Vmcs().fields;
   const uint64_t value = state_.registers[kValueRegister];
   const uint64_t mask = v.Get<VmcsField::kCr0GuestHostMask>();
@@ -256,15 +254,15 @@ uint64_t Processor::DrQualification(const Instruction& instruction) {
          uint64_t{kValueRegister} << kRegisterShift;
 }
 
-Processor::Outcome Processor::ExitOnInstruction(const InstructionExit& exit) {
+Outcome Processor::ExitOnInstruction(const InstructionExit& exit) {
   Exit(exit.reason, {.qualification = exit.qualification,
                      .instruction_length = lhv::kInstructionBytes,
                      .instruction_information = exit.information});
   return Outcome::kElsewhere;
 }
 
-Processor::Outcome Processor::ExitOnInstruction(ExitReason reason, uint64_t qualification,
-                                                uint64_t information) {
+Outcome Processor::ExitOnInstruction(ExitReason reason, uint64_t qualification,
+                                     uint64_t information) {
   return ExitOnInstruction(InstructionExit{reason, qualification, information});
 }
 

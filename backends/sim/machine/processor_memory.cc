@@ -27,8 +27,8 @@ bool IsInLimit(const SegmentState& segment, AccessRights rights, uint64_t offset
 
 }  // namespace
 
-std::optional<Processor::Exception> Processor::Linear(const MemoryOperand& place, size_t bytes,
-                                                      bool write, uint64_t& linear) const {
+std::optional<Exception> Processor::Linear(const MemoryOperand& place, size_t bytes, bool write,
+                                           uint64_t& linear) const {
   const Exception fault{place.segment == SegmentRegister::kSs ? Vector::kStackFault
                                                               : Vector::kGeneralProtection};
   linear = SegmentBase(place.segment) + place.offset;
@@ -209,7 +209,7 @@ bool Processor::VirtualizeApicWrite(const TranslationFault& fault,
 
 // 28.2.1, "Exit Qualification for APIC-Access VM Exits from Linear Accesses and Guest-Physical
 // Accesses".
-Processor::Outcome Processor::ExitForApicAccess(const TranslationFault& fault, AccessKind kind) {
+Outcome Processor::ExitForApicAccess(const TranslationFault& fault, AccessKind kind) {
   enum Type : uint64_t {
     kLinearRead = 0,
     kLinearWrite = 1,

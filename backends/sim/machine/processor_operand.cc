@@ -134,7 +134,7 @@ bool Processor::LoadOwnOperand(const Instruction& instruction) {
   return true;
 }
 
-Processor::EncodedOperand Processor::EncodeRegister(GeneralRegister name) {
+EncodedOperand Processor::EncodeRegister(GeneralRegister name) {
   EncodedOperand encoded;
   encoded.in_register = name;
   encoded.information = static_cast<uint64_t>(name) << OperandInformation::kRegister1Shift |
@@ -144,7 +144,7 @@ Processor::EncodedOperand Processor::EncodeRegister(GeneralRegister name) {
   return encoded;
 }
 
-Processor::EncodedOperand Processor::EncodeMemory(const Operand& operand) {
+EncodedOperand Processor::EncodeMemory(const Operand& operand) {
   constexpr GeneralRegister kIndex = GeneralRegister::kRdi;
   std::optional<GeneralRegister> base;
   unsigned scale = 0;

@@ -91,7 +91,7 @@ bool Processor::IsEnabled(uint32_t feature, uint32_t control) const {
   return !in_non_root() || control == 0 || HasSecondary(control);
 }
 
-std::optional<Processor::Exception> Processor::PriorFault(const Instruction& instruction) const {
+std::optional<Exception> Processor::PriorFault(const Instruction& instruction) const {
   if (IsUndefinedOpcode(instruction)) return Exception{Vector::kInvalidOpcode};
   const SwitchedRegisters& r = state_.switched;
   constexpr Exception kGeneralProtection{Vector::kGeneralProtection};

@@ -58,7 +58,7 @@ uint64_t RandomNumber(uint64_t position) {
 
 // --- Descriptor tables
 
-Processor::Outcome Processor::PerformStoreTable(bool gdt) {
+Outcome Processor::PerformStoreTable(bool gdt) {
   const SwitchedRegisters& r = state_.switched;
   std::array<std::byte, 10> image{};
   const auto limit = static_cast<uint16_t>(gdt ? r.gdtr_limit : r.idtr_limit);
@@ -70,7 +70,7 @@ Processor::Outcome Processor::PerformStoreTable(bool gdt) {
                                                                               : Outcome::kElsewhere;
 }
 
-Processor::Outcome Processor::PerformLoadTable(bool gdt) {
+Outcome Processor::PerformLoadTable(bool gdt) {
   std::array<std::byte, 10> image{};
   const size_t bytes = Is64BitMode() ? 10 : 6;
   if (!ReadData(instruction_operand_.place, std::span(image).first(bytes))) {
@@ -107,7 +107,7 @@ bool Processor::ReadDescriptor(uint64_t selector, bool system, uint64_t& address
   return ReadSystem(address, std::as_writable_bytes(std::span(words)).first(wide ? 16 : 8));
 }
 
-Processor::Outcome Processor::PerformLldt() {
+Outcome Processor::PerformLldt() {
   const uint64_t selector = state_.registers[kValueRegister] & 0xFFFF;
   SegmentState& ldtr = state_.switched.ldtr;
   if ((selector & ~uint64_t{Selector::kRpl}) == 0) {
@@ -130,7 +130,7 @@ Processor::Outcome Processor::PerformLldt() {
   return Outcome::kNext;
 }
 
-Processor::Outcome Processor::PerformLtr() {
+Outcome Processor::PerformLtr() {
   const uint64_t selector = state_.registers[kValueRegister] & 0xFFFF;
   if ((selector & ~uint64_t{Selector::kRpl}) == 0) return Fault(Vector::kGeneralProtection);
   uint64_t address;
@@ -158,7 +158,7 @@ Processor::Outcome Processor::PerformLtr() {
 // SDM Vol. 2B, "MOV-Move", of the selector that SS holds; events are blocked until the next
 // instruction has completed. SDM Vol. 3A, 7.8.3 "Masking Exceptions and Interrupts When Switching
 // Stacks".
-Processor::Outcome Processor::PerformMovSs() {
+Outcome Processor::PerformMovSs() {
   SegmentState& ss = state_.switched.ss;
   const uint64_t selector = ss.selector;
   const unsigned cpl = Cpl();
@@ -196,7 +196,7 @@ Processor::Outcome Processor::PerformMovSs() {
 
 // --- XCR0. SDM Vol. 1, 13.3 "Enabling the XSAVE Feature Set and XSAVE-Enabled Features".
 
-Processor::Outcome Processor::PerformXgetbv() {
+Outcome Processor::PerformXgetbv() {
   auto& r = state_.registers;
   if ((r[kRcx] & kMax32) != 0) return Fault(Vector::kGeneralProtection);
   r[kRax] = state_.xcr0 & kMax32;
@@ -204,7 +204,7 @@ Processor::Outcome Processor::PerformXgetbv() {
   return Outcome::kNext;
 }
 
-Processor::Outcome Processor::PerformXsetbv() {
+Outcome Processor::PerformXsetbv() {
   const auto& r = state_.registers;
   const uint64_t value = (r[kRax] & kMax32) | r[kRdx] << 32;
   if ((r[kRcx] & kMax32) != 0 || !IsValidXcr0(value)) return Fault(Vector::kGeneralProtection);
@@ -219,7 +219,7 @@ bool Processor::IsValidXcr0(uint64_t value) {
 
 // --- Translations
 
-Processor::Outcome Processor::PerformInvlpg(uint64_t offset) {
+Outcome Processor::PerformInvlpg(uint64_t offset) {
   const uint64_t linear = SegmentBase(SegmentRegister::kDs) + offset;
   // In 64-bit mode INVLPG of an address that is not canonical does nothing.
   if (!Is64BitMode() || IsCanonical(linear, LinearBits())) DropTranslationsOfPage(linear);
@@ -227,7 +227,7 @@ Processor::Outcome Processor::PerformInvlpg(uint64_t offset) {
 }
 
 // SDM Vol. 2A, "INVPCID".
-Processor::Outcome Processor::PerformInvpcid() {
+Outcome Processor::PerformInvpcid() {
   enum Type : uint64_t { kIndividualAddress, kSingleContext, kAll, kAllRetainingGlobals };
   constexpr uint64_t kPcid = 0xFFF;
   std::array<uint64_t, 2> descriptor{};
@@ -258,7 +258,7 @@ Processor::Outcome Processor::PerformInvpcid() {
 
 // --- MONITOR and MWAIT. SDM Vol. 2B. MWAIT may end at any time, and here does at once.
 
-Processor::Outcome Processor::PerformMonitor() {
+Outcome Processor::PerformMonitor() {
   const auto& r = state_.registers;
   if ((r[kRcx] & kMax32) != 0) return Fault(Vector::kGeneralProtection);
   std::byte byte;
@@ -267,7 +267,7 @@ Processor::Outcome Processor::PerformMonitor() {
   return Outcome::kNext;
 }
 
-Processor::Outcome Processor::PerformMwait() {
+Outcome Processor::PerformMwait() {
   constexpr uint64_t kInterruptsBreak = 1;
   if ((state_.registers[kRcx] & kMax32 & ~kInterruptsBreak) != 0) {
     return Fault(Vector::kGeneralProtection);
@@ -310,7 +310,7 @@ bool Processor::MayAccessPort(uint16_t port, unsigned width) {
 }
 
 // SDM Vol. 3C, 26.1.1: the check of the permission map comes before the VM exit.
-Processor::Outcome Processor::PerformIo(const Instruction& instruction) {
+Outcome Processor::PerformIo(const Instruction& instruction) {
   const auto port = static_cast<uint16_t>(instruction.first);
   const unsigned width = instruction.width;
   if (!MayAccessPort(port, width)) return Outcome::kElsewhere;
@@ -337,7 +337,7 @@ Processor::Outcome Processor::PerformIo(const Instruction& instruction) {
 
 // --- Others
 
-Processor::Outcome Processor::PerformRandom() {
+Outcome Processor::PerformRandom() {
   state_.registers[kValueRegister] = RandomNumber(state_.random_numbers++);
   state_.switched.rflags = (state_.switched.rflags & ~Rflags::kArithmetic) | Rflags::kCf;
   return Outcome::kNext;
@@ -357,7 +357,7 @@ uint64_t Processor::GuestTsc() const {
 }
 
 // No counter counts: no event is ever selected.
-Processor::Outcome Processor::PerformRdpmc() {
+Outcome Processor::PerformRdpmc() {
   constexpr uint64_t kFixedCounters = 0x40000000;
   auto& r = state_.registers;
   const uint64_t counter = r[kRcx] & kMax32;

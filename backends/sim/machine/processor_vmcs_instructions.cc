@@ -52,7 +52,7 @@ uint32_t Processor::RevisionIdentifier() const {
   return static_cast<uint32_t>(capabilities_.basic & VmxBasic::kRevisionIdentifier);
 }
 
-Processor::Outcome Processor::PerformVmclear() {
+Outcome Processor::PerformVmclear() {
   uint64_t pointer = 0;
   if (!ReadPointerOperand(pointer)) return Outcome::kElsewhere;
   if (!IsVmcsPointerValid(pointer)) {
@@ -66,7 +66,7 @@ Processor::Outcome Processor::PerformVmclear() {
   return Vmsucceed();
 }
 
-Processor::Outcome Processor::PerformVmptrld() {
+Outcome Processor::PerformVmptrld() {
   uint64_t pointer = 0;
   if (!ReadPointerOperand(pointer)) return Outcome::kElsewhere;
   if (!IsVmcsPointerValid(pointer)) {
@@ -86,7 +86,7 @@ Processor::Outcome Processor::PerformVmptrld() {
   return Vmsucceed();
 }
 
-Processor::Outcome Processor::PerformVmptrst() {
+Outcome Processor::PerformVmptrst() {
   const uint64_t pointer = state_.current_vmcs_pointer;
   if (!WriteData(instruction_operand_.place, std::as_bytes(std::span(&pointer, 1)))) {
     return Outcome::kElsewhere;
@@ -121,7 +121,7 @@ std::optional<VmcsField> Processor::ExistingField(uint64_t encoding) const {
   return field && Exists(*field, capabilities_) ? field : std::nullopt;
 }
 
-Processor::Outcome Processor::PerformVmread() {
+Outcome Processor::PerformVmread() {
   const ActiveVmcs* vmcs = AccessedVmcs();
   if (vmcs == nullptr) return VmfailInvalid();
   const uint64_t encoding = FieldOperand();
@@ -138,7 +138,7 @@ Processor::Outcome Processor::PerformVmread() {
   return Vmsucceed();
 }
 
-Processor::Outcome Processor::PerformVmwrite() {
+Outcome Processor::PerformVmwrite() {
   ActiveVmcs* vmcs = AccessedVmcs();
   if (vmcs == nullptr) return VmfailInvalid();
   uint64_t value = 0;
@@ -163,7 +163,7 @@ Processor::Outcome Processor::PerformVmwrite() {
 // --- INVEPT, INVVPID
 
 // SDM Vol. 3C, 29.4.3.1 "Operations that Invalidate Cached Mappings".
-Processor::Outcome Processor::PerformInvept() {
+Outcome Processor::PerformInvept() {
   const auto type = static_cast<InveptType>(FieldOperand());
   if ((capabilities_.ept_vpid_cap & CapabilityOf(type)) == 0) {
     return Vmfail(VmInstructionError::kInvalidOperandToInveptInvvpid);
@@ -183,7 +183,7 @@ Processor::Outcome Processor::PerformInvept() {
   return Vmsucceed();
 }
 
-Processor::Outcome Processor::PerformInvvpid() {
+Outcome Processor::PerformInvvpid() {
   const auto type = static_cast<InvvpidType>(FieldOperand());
   if ((capabilities_.ept_vpid_cap & CapabilityOf(type)) == 0) {
     return Vmfail(VmInstructionError::kInvalidOperandToInveptInvvpid);
@@ -231,7 +231,7 @@ void Processor::DropTranslationsAtTransition() {
 
 // --- VMFUNC. SDM Vol. 3C, 26.5.6 "VM Functions".
 
-Processor::Outcome Processor::PerformVmfunc() {
+Outcome Processor::PerformVmfunc() {
   constexpr uint32_t kFunctions = 64;
   constexpr uint32_t kEptpListEntries = 512;
   constexpr uint32_t kEptpSwitching = 0;

@@ -62,7 +62,7 @@ bool AreFixedBitsRight(uint64_t value, uint64_t must_be_1, uint64_t may_be_1) {
 
 }  // namespace
 
-Processor::Outcome Processor::PerformVmx(const Instruction& instruction) {
+Outcome Processor::PerformVmx(const Instruction& instruction) {
   if (instruction.kind == InstructionKind::kVmfunc) return PerformVmfunc();
   if (IsVmxUndefined(instruction.kind)) return Fault(Vector::kInvalidOpcode);
   if (in_non_root() && VmxInstructionExits(instruction.kind)) {
@@ -147,17 +147,17 @@ bool Processor::VmxInstructionExits(InstructionKind kind) const {
 
 // --- SDM Vol. 3C, 31.2 "Conventions"
 
-Processor::Outcome Processor::Vmsucceed() {
+Outcome Processor::Vmsucceed() {
   state_.switched.rflags &= ~Rflags::kArithmetic;
   return Outcome::kNext;
 }
 
-Processor::Outcome Processor::VmfailInvalid() {
+Outcome Processor::VmfailInvalid() {
   state_.switched.rflags = (state_.switched.rflags & ~Rflags::kArithmetic) | Rflags::kCf;
   return Outcome::kNext;
 }
 
-Processor::Outcome Processor::Vmfail(VmInstructionError error) {
+Outcome Processor::Vmfail(VmInstructionError error) {
   if (state_.current_vmcs_pointer == kNoVmcs) return VmfailInvalid();
   VmcsWrite(VmcsField::kVmInstructionError, static_cast<uint64_t>(error));
   state_.switched.rflags = (state_.switched.rflags & ~Rflags::kArithmetic) | Rflags::kZf;
@@ -166,7 +166,7 @@ Processor::Outcome Processor::Vmfail(VmInstructionError error) {
 
 // --- VMXON, VMXOFF
 
-Processor::Outcome Processor::PerformVmxon() {
+Outcome Processor::PerformVmxon() {
   if (state_.operation != Operation::kOff) {
     return Vmfail(VmInstructionError::kVmxonInVmxRootOperation);
   }
@@ -189,7 +189,7 @@ Processor::Outcome Processor::PerformVmxon() {
   return Vmsucceed();
 }
 
-Processor::Outcome Processor::PerformVmxoff() {
+Outcome Processor::PerformVmxoff() {
   state_.vmxon_pointer = state_.current_vmcs_pointer = kNoVmcs;
   state_.operation = Operation::kOff;
   state_.monitor_armed = 0;
@@ -198,7 +198,7 @@ Processor::Outcome Processor::PerformVmxoff() {
 
 // --- VMLAUNCH, VMRESUME
 
-Processor::Outcome Processor::PerformVmEntry(bool launch) {
+Outcome Processor::PerformVmEntry(bool launch) {
   if (state_.current_vmcs_pointer == kNoVmcs || Vmcs().shadow != 0) return VmfailInvalid();
   if (state_.blocking_by_mov_ss != 0) {
     return Vmfail(VmInstructionError::kVmEntryWithEventsBlockedByMovSs);
