@@ -8,7 +8,7 @@
 #include "core/vmx/controls.h"
 #include "core/vmx/vmcs_field.h"
 #include "core/x86/address.h"
-#include "fuzz/mutator.h"
+#include "fuzz/input_memory.h"
 #include "fuzz/topical_mutations.h"
 #include "lhv/baseline.h"
 #include "lhv/layout.h"

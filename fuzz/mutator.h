@@ -40,10 +40,6 @@ class ProgramMutator {
 // In one of the first pages of L0's own memory: nothing that L1 or L2 does may reach it.
 uint64_t SomeAddressOfL0(Random& random);
 
-// Writes 8 bytes of the program's memory, which has blocks in ascending order.
-void PutWord(lhv::CpuProgram& cpu, uint64_t offset, uint64_t value);
-uint64_t WordAt(const lhv::CpuProgram& cpu, uint64_t offset);
-
 }  // namespace nvmx::fuzz
 
 #endif  // NVMX_FUZZ_MUTATOR_H_

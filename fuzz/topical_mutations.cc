@@ -10,6 +10,7 @@
 #include "core/x86/address.h"
 #include "core/x86/efer.h"
 #include "core/x86/msr.h"
+#include "fuzz/input_memory.h"
 #include "fuzz/mutator.h"
 #include "lhv/baseline.h"
 #include "lhv/layout.h"
