@@ -168,7 +168,7 @@ void BeginWaitForSipi(Vcpu& vcpu) {
   QuiesceProtocol::LeaveOut(smp, vcpu.state.left_out);
 }
 
-void EndWaitForSipi(Vcpu& vcpu) {
+void TakePartInQuiescesAgain(Vcpu& vcpu) {
   SmpContext smp = vcpu.smp();
   QuiesceProtocol::TakePart(smp, vcpu.state.left_out);
 }

@@ -37,7 +37,11 @@ void DeliverLatchedInit(Vcpu& vcpu);
 // meanwhile (core/smp/quiesce.h). Begins that wait if the guest of the current VMCS is about to
 // wait; and ends it, first thing after an exit was settled.
 void BeginWaitForSipi(Vcpu& vcpu);
-void EndWaitForSipi(Vcpu& vcpu);
+void TakePartInQuiescesAgain(Vcpu& vcpu);
+// Each exit comes by here, and hardly any has waited.
+inline void EndWaitForSipi(Vcpu& vcpu) {
+  if (vcpu.state.left_out != 0) TakePartInQuiescesAgain(vcpu);
+}
 
 }  // namespace nvmx
 
