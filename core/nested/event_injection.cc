@@ -305,8 +305,11 @@ void RetireInstruction(Vcpu& vcpu, std::optional<uint64_t> length) {
   Vmcs& vmcs = vcpu.ports.vmcs;
   constexpr uint64_t kLow32 = 0xFFFFFFFF;
   const uint64_t bytes = length ? *length : vmcs.Read(VmcsField::kVmExitInstructionLength);
-  const uint64_t rip = vmcs.Read(VmcsField::kGuestRip) + bytes;
-  vmcs.Write(VmcsField::kGuestRip, IsIn64BitMode(vcpu) ? rip : rip & kLow32);
+  const uint64_t rip = vmcs.Read(VmcsField::kGuestRip);
+  const uint64_t next = rip + bytes;
+  // Outside 64-bit mode RIP has 32 bits. What the mode is matters only if it leaves them.
+  const bool wraps = rip <= kLow32 && next > kLow32 && !IsIn64BitMode(vcpu);
+  vmcs.Write(VmcsField::kGuestRip, wraps ? next & kLow32 : next);
   const uint64_t rflags = vmcs.Read(VmcsField::kGuestRflags);
   if ((rflags & Rflags::kRf) != 0) vmcs.Write(VmcsField::kGuestRflags, rflags & ~Rflags::kRf);
   ChangeBits(vmcs, VmcsField::kGuestInterruptibilityState,
