@@ -106,8 +106,7 @@ void L0Cpu::Run() {
     const VmcsRole from = current_;
     HandleVmExit(vcpu_, RawExit::FromHardware(from));
     if (state_.in_vmx_abort != 0) StayInVmxAbort();
-    if (from == VmcsRole::kVmcs01) ReportShutdown();
-    CheckEntered();
+    LookAtReason(from);
     if (shared_.log.records() && shared_.system.quiesce.initiator.Peek() == 0) {
       shared_.log.WriteSome();
     }
@@ -216,25 +215,25 @@ void L0Cpu::FailEntry(const char* what) {
   Panic("the processor refuses a VM entry of L0's");
 }
 
-// Once the exit is handled, for its reason is no business of anybody's before.
-void L0Cpu::CheckEntered() {
-  uint64_t reason = 0;
-  Vmread(static_cast<uint32_t>(VmcsField::kExitReason), reason);
-  if ((reason & kVmEntryFailure) == 0) return;
-  uint64_t qualification = 0;
-  Vmread(static_cast<uint32_t>(VmcsField::kExitQualification), qualification);
-  metal::Write(Text() << "L0: CPU " << index_ << ": VMCS0" << 1 + static_cast<int>(current_)
-                      << ", exit reason " << Hex{reason} << ", qualification " << Hex{qualification}
-                      << ", RIP " << Hex{Read(VmcsField::kGuestRip)} << ", activity "
+// Once the exit is handled, for its reason is no business of anybody's before. A VM entry of VMCS02
+// that the processor has refused is L1's to know, and stays in VMCS02 as the reason of its last
+// exit.
+void L0Cpu::LookAtReason(VmcsRole from) {
+  if (from != VmcsRole::kVmcs01 || current_ != VmcsRole::kVmcs01) return;
+  const uint64_t reason = Read(VmcsField::kExitReason);
+  if ((reason & kVmEntryFailure) != 0) PanicAboutEntry(reason);
+  if ((reason & 0xFFFF) == static_cast<uint64_t>(ExitReason::kTripleFault)) ReportShutdown();
+}
+
+void L0Cpu::PanicAboutEntry(uint64_t reason) {
+  metal::Write(Text() << "L0: CPU " << index_ << ": exit reason " << Hex{reason}
+                      << ", qualification " << Hex{Read(VmcsField::kExitQualification)} << ", RIP "
+                      << Hex{Read(VmcsField::kGuestRip)} << ", activity "
                       << Read(VmcsField::kGuestActivityState) << "\n");
   Panic("the processor refuses a guest state of L0's");
 }
 
 void L0Cpu::ReportShutdown() {
-  if (current_ != VmcsRole::kVmcs01) return;
-  if ((Read(VmcsField::kExitReason) & 0xFFFF) != static_cast<uint64_t>(ExitReason::kTripleFault)) {
-    return;
-  }
   metal::Write(Text() << "L0: CPU " << index_ << " of L1 shuts down: triple fault, RIP "
                       << Hex{Read(VmcsField::kGuestRip)} << ", CR0 " << Hex{ReadL1Cr0(vcpu_)}
                       << ", CR3 " << Hex{Read(VmcsField::kGuestCr3)} << ", CR2 " << Hex{state_.cr2}

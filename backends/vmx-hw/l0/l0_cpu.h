@@ -102,8 +102,10 @@ class L0Cpu final : private Cpu,
   bool WriteIcr(uint64_t value);
   std::optional<StoreInstruction> FetchStore(Vcpu& vcpu) const;
   [[noreturn]] void FailEntry(const char* what);
-  // An exit that cannot be: hardware refuses the guest state that it was entered with.
-  void CheckEntered();
+  // After an exit from VMCS01.
+  void LookAtReason(VmcsRole from);
+  // One that cannot be: hardware refuses the guest state that it was entered with.
+  [[noreturn]] void PanicAboutEntry(uint64_t reason);
   void ReportShutdown();
   // For the watchdog: where this CPU is.
   void NoteExit();
