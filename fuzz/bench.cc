@@ -50,6 +50,11 @@ bool MakesRegion(const Operation& operation) {
   }
 }
 
+bool WritesExitReason(const Operation& operation) {
+  return operation.kind == lhv::OperationKind::kVmwrite &&
+         operation.selector == Encoding(VmcsField::kExitReason);
+}
+
 // Most of a state is the VMCSs, and most of their slots are free, which is all zeros (ClearVmcs).
 void RestoreState(const ProcessorState& start, ProcessorState& state) {
   constexpr size_t kBeforeSlots = offsetof(ProcessorState, vmcs);
@@ -179,6 +184,7 @@ std::optional<BenchDifference> Bench::Run(const lhv::CpuProgram& own, bool thoro
   nested_cpu_->RestoreL0State(*l0_state_);
   has_regions_ = std::any_of(own.l1.begin(), own.l1.end(), MakesRegion) ||
                  std::any_of(own.l2.begin(), own.l2.end(), MakesRegion);
+  writes_exit_reason_ = std::any_of(own.l1.begin(), own.l1.end(), WritesExitReason);
   const size_t first = Poke(own, setup_size_);
   for (Side* side : {native_.get(), nested_.get()}) {
     side->cpu->processor().Jump(lhv::OperationAddress(lhv::kL1CodeBase, first));
@@ -218,7 +224,7 @@ BenchReached Bench::reached() const {
   reached.entered = native_cpu_->processor().level() == 2;
   if (state.operation != sim::Operation::kOff && state.current_vmcs_pointer != sim::kNoVmcs) {
     const VmcsImage& vmcs = state.vmcs[state.current_vmcs].fields;
-    reached.exit = vmcs.Get<VmcsField::kExitReason>();
+    if (!writes_exit_reason_) reached.exit = vmcs.Get<VmcsField::kExitReason>();
     reached.exit_qualification = vmcs.Get<VmcsField::kExitQualification>();
   }
   return reached;

@@ -18,8 +18,9 @@ namespace nvmx::fuzz {
 
 // What an input showed on the bare processor: the keys of semantic coverage.
 struct BenchReached {
-  bool entered = false;          // L2 ran, or a VM exit from it
-  std::optional<uint32_t> exit;  // the exit-reason field at the end, if a VMCS is current
+  bool entered = false;  // L2 ran, or a VM exit from it
+  // The exit-reason field at the end, if a VMCS is current and L1 has not written the field.
+  std::optional<uint32_t> exit;
   uint64_t exit_qualification = 0;
   std::span<const lhv::Observation> log;
 };
@@ -95,6 +96,7 @@ class Bench {
   std::unique_ptr<sim::NestedCpu::L0State> l0_state_;
   // The program makes VMCS regions: what a processor keeps there has no format.
   bool has_regions_ = false;
+  bool writes_exit_reason_ = false;
   uint64_t runs_ = 0;
   uint64_t runs_between_checks_ = 64;
 };

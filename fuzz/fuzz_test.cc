@@ -9,12 +9,15 @@
 #include <vector>
 
 #include "absl/strings/str_cat.h"
+#include "core/vmx/exit_reason.h"
+#include "core/vmx/vmcs_field.h"
 #include "fuzz/corpus_file.h"
 #include "fuzz/input.h"
 #include "fuzz/own_part.h"
 #include "fuzz/seeds.h"
 #include "fuzz/target.h"
 #include "gtest/gtest.h"
+#include "lhv/baseline.h"
 
 namespace nvmx::fuzz {
 namespace {
@@ -159,6 +162,23 @@ TEST(InputTest, WhatIsWrittenIsReadAgain) {
       EXPECT_EQ(EncodeInput(*own), seed.bytes) << seed.name;
     }
   }
+}
+
+// L1 can write any field of a VMCS, the reason of the last VM exit too.
+TEST(ReachedTest, AReasonThatL1HasWrittenIsNoExit) {
+  std::unique_ptr<Target> target = MakeTarget(*FindTarget("exit_route"));
+  const auto features_of = [&target](uint64_t reason) {
+    lhv::GuestProgram own;
+    own.cpus.resize(1);
+    own.cpus[0].l1 = {lhv::Vmwrite(VmcsField::kExitReason, reason)};
+    EXPECT_FALSE(target->Run(EncodeInput(own)));
+    EXPECT_TRUE(target->valid());
+    return std::vector<uint32_t>(target->features().begin(), target->features().end());
+  };
+  constexpr auto kViolation = static_cast<uint64_t>(ExitReason::kEptViolation);
+  const std::vector<uint32_t> features = features_of(kViolation);
+  EXPECT_EQ(target->reached().exits[kViolation], 0u);
+  EXPECT_EQ(features_of(0x1234'5678), features);
 }
 
 TEST(InputTest, MemoryOfTheSetupIsNotAnInputs) {

@@ -15,6 +15,7 @@
 #include "core/vmx/exit_reason.h"
 #include "core/vmx/vmcs_field.h"
 #include "core/x86/address.h"
+#include "core/x86/exception.h"
 #include "fuzz/bench.h"
 #include "fuzz/mutator.h"
 #include "fuzz/vmcs12_rounding.h"
@@ -302,12 +303,29 @@ bool ProgramTarget::IsAboutVmcsData(const lhv::GuestProgram& program) const {
 
 // --- What was reached
 
+// What L1 reads there need not be from a VM exit: only what can be is noted.
 void ProgramTarget::NoteExit(ExitReasonValue reason, uint64_t qualification) {
+  const uint32_t flags = reason.value & ~ExitReasonValue::kBasicMask;
+  if (!IsExitReason(static_cast<uint16_t>(reason.value)) ||
+      (flags & ~ExitReasonValue::kVmEntryFailure) != 0) {
+    return;
+  }
   Reached& r = reached();
   const size_t basic = std::min<size_t>(reason.value & 0xFFFF, r.exits.size() - 1);
   ++(reason.is_vm_entry_failure() ? r.failures : r.exits)[basic];
   AddFeature(1, reason.value);
-  if (reason.is_vm_entry_failure()) AddFeature(2, qualification);
+  // Which check of the guest state failed, or which entry of the MSR list.
+  constexpr uint64_t kMostQualifications = 32;
+  if (reason.is_vm_entry_failure()) {
+    AddFeature(2, std::min(qualification, kMostQualifications));
+  }
+}
+
+// Of an error code what is not the number of a selector. Others are the bits of a page fault.
+uint64_t KindOfErrorCode(uint64_t vector, uint64_t error_code) {
+  constexpr uint64_t kPageFaultBits = 0x3F, kSelectorBits = 0x7, kHasSelector = 0x8;
+  if (vector == static_cast<uint64_t>(Vector::kPageFault)) return error_code & kPageFaultBits;
+  return (error_code & kSelectorBits) | (error_code > kSelectorBits ? kHasSelector : 0);
 }
 
 void ProgramTarget::NoteLog(std::span<const Observation> log) {
@@ -328,8 +346,10 @@ void ProgramTarget::NoteLog(std::span<const Observation> log) {
       case ObservationKind::kNmi:
       case ObservationKind::kInterrupt:
         ++r.vectors[o.selector & 0xFF];
-        AddFeature(6, (o.selector & 0xFF) << 8 | o.level << 16 |
-                          (o.kind == ObservationKind::kFault ? o.value & 0xFF : 0));
+        AddFeature(
+            6, (o.selector & 0xFF) << 8 | o.level << 16 |
+                   (o.kind == ObservationKind::kFault ? KindOfErrorCode(o.selector & 0xFF, o.value)
+                                                      : 0));
         break;
       case ObservationKind::kVmExit:
         if (o.selector == Encoding(VmcsField::kExitReason)) {
