@@ -29,7 +29,7 @@ namespace nvmx::fuzz {
 namespace {
 
 // libFuzzer looks at these as at the counters of edges, and forgets them before each input.
-constexpr size_t kExtraCounters = 1 << 12;
+constexpr size_t kExtraCounters = 1 << 11;
 __attribute__((section("__libfuzzer_extra_counters"))) uint8_t extra_counters[kExtraCounters];
 
 [[noreturn]] void Die(const std::string& message) {
