@@ -321,7 +321,8 @@ void ProgramTarget::NoteExit(ExitReasonValue reason, uint64_t qualification) {
   }
 }
 
-// Of an error code what is not the number of a selector. Others are the bits of a page fault.
+// What tells kinds of faults apart: all bits of a page fault's error code, and of others all but
+// the number of the selector.
 uint64_t KindOfErrorCode(uint64_t vector, uint64_t error_code) {
   constexpr uint64_t kPageFaultBits = 0x3F, kSelectorBits = 0x7, kHasSelector = 0x8;
   if (vector == static_cast<uint64_t>(Vector::kPageFault)) return error_code & kPageFaultBits;
