@@ -58,28 +58,28 @@ std::optional<uint32_t> CheckedLength(const PhysicalMemory& memory, uint64_t tab
   return length;
 }
 
-// Where a search for a table has got to.
+// Where a search for the MADT has got to: the MADT, if there is no problem.
 struct Search {
-  std::optional<uint64_t> madt;
-  uint64_t table = 0;
+  uint64_t table;
   std::string_view problem;
 };
 
 template <typename Pointer>
 Search FindMadtIn(const PhysicalMemory& memory, uint64_t root) {
   const auto length = CheckedLength(memory, root);
-  if (!length) return {{}, root, "the table that names the others is damaged"};
+  if (!length) return {root, "the table that names the others is damaged"};
   for (uint64_t at = kTableHeader; at + sizeof(Pointer) <= *length; at += sizeof(Pointer)) {
     const uint64_t table = memory.Read<Pointer>(root + at).value_or(0);
-    if (HasText(memory, table, "APIC")) return {table, table, {}};
+    if (HasText(memory, table, "APIC")) return {table, {}};
   }
-  return {{}, root, "the table that names the others names no MADT"};
+  return {root, "the table that names the others names no MADT"};
 }
 
 Search FindMadt(const PhysicalMemory& memory, const std::optional<AcpiRoot>& root) {
-  if (!root) return {{}, 0, "there is no RSDP"};
+  if (!root) return {0, "there is no RSDP"};
   if (root->xsdt != 0) {
-    if (const Search search = FindMadtIn<uint64_t>(memory, root->xsdt); search.madt) return search;
+    const Search search = FindMadtIn<uint64_t>(memory, root->xsdt);
+    if (search.problem.empty()) return search;
   }
   return FindMadtIn<uint32_t>(memory, root->rsdt);
 }
@@ -140,19 +140,19 @@ std::array<std::byte, kRsdpBytes> MakeRsdp(const AcpiRoot& root) {
 
 ApicIds FindApicIds(const PhysicalMemory& memory, const std::optional<AcpiRoot>& root) {
   ApicIds ids;
-  const auto [madt, table, problem] = FindMadt(memory, root ? root : FindAcpiRoot(memory));
+  const auto [table, problem] = FindMadt(memory, root ? root : FindAcpiRoot(memory));
   ids.table = table;
   ids.problem = problem;
-  if (!madt) return ids;
-  const auto length = CheckedLength(memory, *madt);
+  if (!problem.empty()) return ids;
+  const auto length = CheckedLength(memory, table);
   if (!length) {
     ids.problem = "the MADT is damaged";
     return ids;
   }
   for (uint64_t at = kMadtEntries; at + 2 <= *length;) {
-    const uint8_t size = memory.Read<uint8_t>(*madt + at + 1).value_or(0);
+    const uint8_t size = memory.Read<uint8_t>(table + at + 1).value_or(0);
     if (size < 2 || at + size > *length) break;
-    if (const auto id = ApicIdOf(memory, *madt + at)) {
+    if (const auto id = ApicIdOf(memory, table + at)) {
       if (ids.found < ApicIds::kMost) ids.kept[ids.found] = *id;
       ++ids.found;
     }
